@@ -1,0 +1,167 @@
+"""Adapters between wire formats and sessions. Pure: no sockets, no trio, no os.
+
+An adapter turns a frame into commands and an event into frames. Every adapter speaks in the values below, so that the
+same conversation runs each of them over WebSocket, REST or an event stream. A stream is one program of a connection,
+named by a number that the client chose.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from runnerd.errors import RunnerdError
+
+Mode = Literal["terminal", "split", "pipes"]
+State = Literal["created", "running", "waiting", "finished", "terminated"]
+Frame = str | bytes
+"""A text frame (JSON) or a binary frame."""
+
+
+# --- commands: what a client wants -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Run `files` by a language's toolchain, or `argv` as it is when given."""
+
+    stream: int
+    language: str
+    files: dict[str, bytes] = field(default_factory=dict)
+    main: str | None = None
+    args: tuple[str, ...] = ()
+    argv: tuple[str, ...] | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    mode: Mode = "terminal"
+    rows: int = 24
+    cols: int = 80
+    stdin: bytes | None = None
+    """Given: fed to the program and then closed."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """Wishes by the names of sandbox.spec.Limits; only what is lower than the profile's is granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    stream: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CloseInput:
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    stream: int
+    rows: int
+    cols: int
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """`signal` is a name without SIG, for example INT."""
+
+    stream: int
+    signal: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    stream: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    id: str | int | None
+
+
+Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | Ping
+
+
+# --- events: what happened -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """`timings` in milliseconds since the start was asked: box (made and asked), program (answered as running)."""
+
+    stream: int
+    session: str
+    language: str
+    mode: Mode
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`offset` counts all bytes of the session's output before these, both channels together."""
+
+    stream: int
+    channel: Literal["stdout", "stderr"]
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    stream: int
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`outcome` is one of sandbox.spec.Outcome. `cpu`, `wall` in seconds, `memory` in bytes, `timings` in milliseconds."""
+
+    stream: int
+    outcome: str
+    code: int | None
+    signal: str | None
+    message: str
+    cpu: float
+    memory: int
+    wall: float
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An error about one stream (or the connection, stream None); the connection goes on."""
+
+    stream: int | None
+    error: RunnerdError
+
+
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """`time` is the server's, in seconds since the epoch."""
+
+    id: str | int | None
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """The daemon stops; running sessions may go on for `seconds`."""
+
+    seconds: float
+
+
+Event = Started | Output | StateChanged | Ended | Failed | Pong | Draining
+
+
+class Adapter(Protocol):
+    """One wire format, one connection. Raises nothing for bad input: it answers `Failed` events as frames instead."""
+
+    def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
+        """What the client's frame asks for, and frames to send back at once (errors)."""
+        ...
+
+    def send(self, event: Event) -> Sequence[Frame]:
+        """The frames that tell this event."""
+        ...

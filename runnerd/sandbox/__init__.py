@@ -1,0 +1,1 @@
+"""All that touches the kernel. Knows nothing of sessions or clients."""

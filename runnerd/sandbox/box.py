@@ -1,0 +1,445 @@
+"""A live box: start programs in it, do file work, dial its ports, destroy it."""
+
+import errno
+import fcntl
+import os
+import signal
+import socket
+import stat
+import struct
+import termios
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Literal
+
+import trio
+
+from runnerd.errors import BoxError, BrokenBox
+from runnerd.sandbox import bubblewrap, rlimits
+from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
+from runnerd.sandbox.handles import Handles
+from runnerd.sandbox.host import Host
+from runnerd.sandbox.spawn import Child, spawn
+from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome, Window
+from runnerd.sandbox.watch import Sample, watch
+
+_START = struct.Struct("=6I16Q")
+_EXIT = struct.Struct("=2Q")
+_ENTRY = struct.Struct("=2QI4x")
+_MODES: dict[Mode, int] = {"terminal": 0, "split": 1, "pipes": 2}
+_SCOPES = {"foreground": 0, "tree": 1, "box": 2}
+_INLINE_MAX = MESSAGE_MAX // 2
+"""Files up to this many bytes travel in the request itself, larger ones as a descriptor."""
+
+HELLO_SECONDS = 10.0
+"""A box that has not come up by then never will."""
+
+REAP_SECONDS = 10.0
+"""A box full of processes takes a while to die on a busy host; after this its bubblewrap is killed as well."""
+
+NICE = 10
+"""Programs give way to the kernel's terminal worker, which delivers their output (see docs/architecture.md)."""
+
+Scope = Literal["foreground", "tree", "box"]
+Output = tuple[Literal["stdout", "stderr"], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a folder: size in bytes, mtime in seconds, mode as st_mode."""
+
+    name: str
+    size: int
+    mtime: int
+    mode: int
+
+
+class Process:
+    """A program in a box. Its descriptors are non-blocking and belong to it until `close`."""
+
+    def __init__(self, tag: int, pid: int, mode: Mode, fds: Sequence[int]) -> None:
+        self.tag, self.pid, self.mode = tag, pid, mode
+        self.stdin = fds[0]
+        self.outputs: tuple[Output, ...]
+        match mode:
+            case "terminal":
+                self.outputs = (("stdout", fds[0]),)
+            case "split":
+                self.outputs = (("stdout", fds[0]), ("stderr", fds[1]))
+            case "pipes":
+                self.outputs = (("stdout", fds[1]), ("stderr", fds[2]))
+        self._open = set(fds)
+        self.exited = trio.Event()
+        self.exit: Exit | None = None
+
+    def resize(self, window: Window) -> None:
+        """Tell the terminals their new size; the foreground programs get SIGWINCH. Nothing to do for pipes."""
+        if self.mode != "pipes":
+            for _, fd in self.outputs:
+                if fd in self._open:
+                    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("=4H", window.rows, window.cols, 0, 0))
+
+    def close_stdin(self) -> None:
+        """Close a pipe's write end. A terminal's input ends by its VEOF character instead."""
+        if self.mode == "pipes":
+            self._close(self.stdin)
+
+    def close(self) -> None:
+        for fd in tuple(self._open):
+            self._close(fd)
+
+    def _close(self, fd: int) -> None:
+        if fd in self._open:
+            self._open.remove(fd)
+            trio.lowlevel.notify_closing(fd)
+            os.close(fd)
+
+
+class Box:
+    """See `open_box`. `exceeded` and `failure` are set before `ended`; `peak` is bytes, `cpu` seconds."""
+
+    def __init__(self, host: Host, spec: BoxSpec, child: Child, sock: socket.socket, stderr: int) -> None:
+        self._host, self._spec, self._child, self._stderr = host, spec, child, stderr
+        self._channel = Channel(sock)
+        self._hello = trio.Event()
+        self._processes: dict[int, Process] = {}
+        self._early: dict[int, Reply] = {}
+        self._killed = False
+        self._init_pidfd = -1
+        self.handles: Handles | None = None
+        self.ended = trio.Event()
+        self.exceeded: Outcome | None = None
+        self.failure: BrokenBox | None = None
+        self.peak = 0
+        self.cpu = 0.0
+
+    # --- programs ----------------------------------------------------------------------------------------------
+
+    async def start(self, launch: Launch, files: Mapping[str, bytes] | None = None) -> Process:
+        """Write `files` (paths relative to the work tree), then start a program. One round trip in all.
+
+        Raises InitRefused with the box's errno (a file that cannot be written, an unknown program), BrokenBox.
+        """
+        with ExitStack() as stack:
+            writes = [self._write(path, data, 0o644, stack) for path, data in (files or {}).items()]
+            limits = rlimits.rlimits(self._spec.limits, self._host.limits_mode)
+            flat = [limits.get(number, 2**64 - 1) for number in range(16)]
+            strings = [launch.cwd, *launch.argv, *(f"{name}={value}" for name, value in launch.env.items())]
+            head = _START.pack(
+                _MODES[launch.mode],
+                launch.window.rows,
+                launch.window.cols,
+                NICE,
+                len(launch.argv),
+                len(launch.env),
+                *flat,
+            )
+            payload = head + b"".join(os.fsencode(text) + b"\0" for text in strings)
+            pending = self._channel.post(Op.START, "start", subject=launch.argv[0], payload=payload)
+            try:
+                for write in writes:
+                    await write.wait()
+            except BaseException:
+                pending.abandon()
+                raise
+            reply = await pending.wait()
+        kinds = {"terminal": "t", "split": "tt", "pipes": "ppp"}[launch.mode]
+        self._expect(reply, kinds)
+        process = Process(pending.tag, reply.a, launch.mode, reply.fds)
+        self._processes[pending.tag] = process
+        if (early := self._early.pop(pending.tag, None)) is not None:
+            self._exited(early)
+        if self.ended.is_set():
+            process.exited.set()
+        return process
+
+    async def signal(self, process: Process, signum: int, scope: Scope = "foreground") -> None:
+        """Signal the program's foreground group, everything it started, or the whole box. Gone already is no error."""
+        pending = self._channel.post(
+            Op.SIGNAL, "signal", subject=str(signum), args=(process.tag, signum, _SCOPES[scope])
+        )
+        try:
+            await pending.wait()
+        except BoxError as error:
+            if getattr(error, "errno", None) != errno.ESRCH:
+                raise
+
+    def release(self, process: Process) -> None:
+        """Hang up the terminal of a program that has ended, and with it whatever it left behind."""
+        self._processes.pop(process.tag, None)
+        if not self.ended.is_set():
+            self._channel.post(Op.RELEASE, "release", args=(process.tag,))
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    async def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+        """Write a whole file atomically; parents are made. Raises InitRefused (ENOSPC, EXDEV, ...), BrokenBox."""
+        with ExitStack() as stack:
+            await self._write(path, data, mode, stack).wait()
+
+    async def mkdir(self, path: str, mode: int = 0o755) -> None:
+        await self._files(Op.MKDIR, "make the folder", path, args=(mode,))
+
+    async def rename(self, old: str, new: str) -> None:
+        await self._files(Op.RENAME, "rename", old, new)
+
+    async def delete(self, path: str) -> None:
+        """Delete a file or a whole folder; symlinks are deleted, never followed."""
+        await self._files(Op.DELETE, "delete", path)
+
+    async def list(self, path: str = ".") -> list[Entry]:
+        """The names in a folder, in the kernel's order."""
+        pending = self._post_files(Op.LIST, "list", path)
+        await pending.wait()
+        entries: list[Entry] = []
+        for reply in pending.replies:
+            data, at = reply.payload, 0
+            while at < len(data):
+                end = data.find(b"\0", at + _ENTRY.size)
+                if end < 0:
+                    raise self._break("LIST has an entry without an end")
+                size, mtime, mode = _ENTRY.unpack_from(data, at)
+                entries.append(Entry(os.fsdecode(data[at + _ENTRY.size : end]), size, mtime, mode))
+                at = end + 1
+        return entries
+
+    async def open(self, path: str) -> int:
+        """A read-only descriptor of a regular file or folder of the work tree, which the caller closes."""
+        reply = await self._post_files(Op.OPEN, "open", path).wait()
+        self._expect(reply, "f")
+        return reply.fds[0]
+
+    # --- ports -------------------------------------------------------------------------------------------------
+
+    async def dial(self, port: int, host: str = "localhost") -> socket.socket:
+        """A connection to a TCP port inside the box (localhost: 127.0.0.1, then ::1), non-blocking."""
+        pending = self._channel.post(
+            Op.DIAL, "dial", subject=f"{host}:{port}", args=(port,), payload=host.encode() + b"\0"
+        )
+        return self._socket(await pending.wait())
+
+    async def dial_unix(self, path: str) -> socket.socket:
+        """A connection to a Unix socket at an absolute path inside the box, non-blocking."""
+        pending = self._channel.post(Op.DIAL_UNIX, "dial", subject=path, payload=os.fsencode(path) + b"\0")
+        return self._socket(await pending.wait())
+
+    # --- its end -----------------------------------------------------------------------------------------------
+
+    def kill(self, exceeded: Outcome | None = None) -> None:
+        """End the box at once and everything in it; does not wait. `exceeded` says which limit was broken."""
+        if self._killed:
+            return
+        self._killed = True
+        if exceeded is not None and self.exceeded is None:
+            self.exceeded = exceeded
+        if self._init_pidfd >= 0:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._init_pidfd, signal.SIGKILL)
+        self._channel.close()  # ends an init that has not said hello yet
+
+    async def alive(self) -> None:
+        """Wait until init is up. Raises BoxError, with bubblewrap's own words, when it does not come up."""
+        with trio.move_on_after(HELLO_SECONDS):
+            await self._hello.wait()
+        if self.handles is None:
+            raise self.failure or BoxError(f"the box did not come up within {HELLO_SECONDS:g} s")
+
+    # --- inner workings ----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Serve the channel until the box ends; run by open_box."""
+        self._load_layers()
+        try:
+            await self._channel.receive(self._event)
+            if not self._killed:
+                self.failure = BrokenBox(self._last_words() if self.handles is None else "the box's init has ended")
+        except BrokenBox as problem:
+            self.failure = problem
+        finally:
+            self.kill()
+            self.ended.set()
+            self._hello.set()
+            for process in self._processes.values():
+                process.exited.set()
+
+    async def watch(self) -> None:
+        """Best-effort limits: end the box when it is over one."""
+        await self._hello.wait()
+        if self.handles is not None:
+            self.kill(await watch(self.handles, self._spec.limits, self._report))
+
+    async def reap(self) -> None:
+        """Wait until nothing of the box is left: bubblewrap ends once it has reaped init, and init goes last."""
+        with trio.move_on_after(REAP_SECONDS) as patience:
+            await self._child.wait()
+        if patience.cancelled_caught:
+            self._child.kill()
+            await self._child.wait()
+        if self.handles is not None:
+            self.handles.close()
+        if self._init_pidfd >= 0:
+            os.close(self._init_pidfd)
+        for reply in self._early.values():
+            reply.close()
+        os.close(self._stderr)
+
+    def _load_layers(self) -> None:
+        """Landlock first: its system calls are not among those the filters allow."""
+        if self._spec.landlock:
+            folders = "".join(f"{folder}\0" for folder in self._spec.landlock)
+            self._channel.post(Op.LANDLOCK, "restrict files by Landlock", payload=folders.encode())
+        for program in self._spec.filters:
+            self._channel.post(Op.FILTER, "load a filter", payload=program)
+
+    def _report(self, sample: Sample) -> None:
+        self.peak = max(self.peak, sample.memory)
+        self.cpu = sample.cpu
+
+    def _event(self, reply: Reply) -> None:
+        if reply.op is Op.EXIT:
+            self._exited(reply)
+        elif self.handles is not None or len(reply.fds) != 5 or reply.sender <= 0:
+            raise self._refuse(reply, "HELLO is not as it should be")
+        else:
+            self._init_pidfd = os.pidfd_open(reply.sender)
+            self.handles = Handles(*reply.fds, init=reply.sender)
+            self._hello.set()
+
+    def _exited(self, reply: Reply) -> None:
+        process = self._processes.get(reply.tag)
+        if process is None:
+            if len(self._early) >= 64:
+                raise self._refuse(reply, "EXIT of programs that were not started")
+            self._early[reply.tag] = reply
+            return
+        if len(reply.payload) != _EXIT.size or reply.fds or process.exited.is_set():
+            raise self._refuse(reply, "EXIT is not as it should be")
+        micros, kib = _EXIT.unpack(reply.payload)
+        code = os.WEXITSTATUS(reply.result) if os.WIFEXITED(reply.result) else None
+        signum = os.WTERMSIG(reply.result) if os.WIFSIGNALED(reply.result) else None
+        process.exit = Exit(code, signum, micros / 1e6, kib * 1024)
+        process.exited.set()
+
+    def _write(self, path: str, data: bytes, mode: int, stack: ExitStack) -> Pending:
+        """Post a file; `stack` holds the descriptor of a large one until the request is answered."""
+        name = os.fsencode(path) + b"\0"
+        if len(data) <= _INLINE_MAX:
+            return self._channel.post(Op.WRITE, "write", subject=path, args=(mode,), payload=name + data)
+        memory = os.memfd_create("runnerd-file", os.MFD_CLOEXEC)
+        stack.callback(os.close, memory)
+        with open(memory, "wb", closefd=False) as file:
+            file.write(data)
+        return self._channel.post(Op.WRITE, "write", subject=path, args=(mode,), payload=name, fds=[memory])
+
+    def _post_files(self, op: Op, step: str, *paths: str, args: tuple[int, ...] = ()) -> Pending:
+        payload = b"".join(os.fsencode(path) + b"\0" for path in paths)
+        return self._channel.post(op, step, subject=" to ".join(paths), args=args, payload=payload)
+
+    async def _files(self, op: Op, step: str, *paths: str, args: tuple[int, ...] = ()) -> None:
+        reply = await self._post_files(op, step, *paths, args=args).wait()
+        self._expect(reply, "")
+
+    def _socket(self, reply: Reply) -> socket.socket:
+        self._expect(reply, "s")
+        return socket.socket(fileno=reply.fds[0])
+
+    def _expect(self, reply: Reply, kinds: str) -> None:
+        """Check that a reply carries just the descriptors it should: t terminal, p pipe, s socket, f file or folder."""
+        checks = {"t": _is_terminal, "p": _is_pipe, "s": _is_socket, "f": _is_file}
+        if len(reply.fds) != len(kinds) or not all(
+            checks[kind](fd) for kind, fd in zip(kinds, reply.fds, strict=True)
+        ):
+            raise self._refuse(reply, f"{reply.op.name} came with other descriptors than it should")
+        for fd in reply.fds:
+            os.set_blocking(fd, False)
+
+    def _refuse(self, reply: Reply, why: str) -> BrokenBox:
+        reply.close()
+        return self._break(why)
+
+    def _break(self, why: str) -> BrokenBox:
+        self.failure = self.failure or BrokenBox(f"init's answer cannot be right: {why}")
+        self.kill()
+        return self.failure
+
+    def _last_words(self) -> str:
+        """What bubblewrap or init wrote to stderr before the box came up."""
+        try:
+            words = os.read(self._stderr, 4096).decode("utf-8", "replace").strip()
+        except BlockingIOError:
+            words = ""
+        return f"the box could not be made: {words or 'bubblewrap ended without a word'}"
+
+
+def _is_terminal(fd: int) -> bool:
+    return os.isatty(fd)
+
+
+def _is_pipe(fd: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(fd).st_mode)
+
+
+def _is_socket(fd: int) -> bool:
+    return stat.S_ISSOCK(os.fstat(fd).st_mode)
+
+
+def _is_file(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+@asynccontextmanager
+async def open_box(host: Host, spec: BoxSpec, argv: Sequence[str] | None = None) -> AsyncGenerator[Box]:
+    """A box for as long as the block runs; when it ends, everything in the box is dead and reaped.
+
+    Returns before the box is up: requests wait in its socket, and errors of building it come with the first answer.
+    `argv` are bubblewrap's arguments, by default those of `spec`. Raises SetupError when bubblewrap cannot be
+    started, or no uid is free.
+    """
+    with ExitStack() as stack:
+        uid = stack.enter_context(host.uids.take()) if host.uids is not None else None
+        child, sock, stderr = _launch(host, argv or bubblewrap.arguments(spec, host.etc, host.tools), uid)
+        box = Box(host, spec, child, sock, stderr)
+        try:
+            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+                nursery.start_soon(box.run)
+                if host.limits_mode == "best-effort":
+                    nursery.start_soon(box.watch)
+                try:
+                    yield box
+                finally:
+                    box.kill()
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await box.reap()
+
+
+def _launch(host: Host, argv: Sequence[str], uid: int | None) -> tuple[Child, socket.socket, int]:
+    """Start bubblewrap: 0 and 1 are /dev/null, 2 a pipe of its words, 3 init's socket, 4 its arguments.
+
+    Never a terminal among them: `--dev` would bind it as the box's /dev/console.
+    """
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    words, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    arguments = os.memfd_create("runnerd-arguments", os.MFD_CLOEXEC)
+    separator = argv.index("--")
+    os.write(arguments, b"".join(os.fsencode(word) + b"\0" for word in argv[:separator]))
+    os.lseek(arguments, 0, os.SEEK_SET)
+    try:
+        child = spawn(
+            [host.bubblewrap, "--args", "4", *argv[separator:]],
+            {},
+            [host.null, host.null, stderr, theirs.fileno(), arguments],
+            uid=uid,
+        )
+    except BaseException:
+        ours.close()
+        os.close(words)
+        raise
+    finally:
+        theirs.close()
+        os.close(stderr)
+        os.close(arguments)
+    return child, ours, words

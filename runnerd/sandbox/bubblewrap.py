@@ -1,0 +1,50 @@
+"""BoxSpec -> bubblewrap's arguments. Pure: the same spec always gives the same arguments."""
+
+from collections.abc import Sequence
+
+from runnerd.sandbox.spec import BoxSpec
+
+INIT = "/opt/runnerd/init"
+"""Where init and the files it shares with every box are, as seen in a box."""
+
+BOX_UID = 1000
+"""The user `runner` in every box, whatever uid stands behind it on the host."""
+
+
+def arguments(spec: BoxSpec, etc: str, tools: str) -> list[str]:
+    """The arguments of bubblewrap (without its own name) that build the box of `spec` and become init in it.
+
+    `etc` and `tools` are host folders that the box's uid can read: the box's /etc and its /opt/runnerd.
+
+    Every mount a program can write has a size. Order matters: /dev is a tmpfs that bubblewrap leaves writable and as
+    large as half the host's memory, so it is made read-only once /dev/shm, with a size of its own, lies on it.
+    """
+    limits = spec.limits
+    owned_work = not spec.work.startswith("/tmp/")
+    arguments = [
+        *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
+        *("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL"),
+        *("--uid", str(BOX_UID), "--gid", str(BOX_UID), "--hostname", spec.hostname),
+        *("--ro-bind", "/usr", "/usr"),
+        *_usr_links(),
+        *("--ro-bind", etc, "/etc", "--ro-bind", tools, "/opt/runnerd"),
+    ]
+    for bind in spec.binds:
+        arguments += ["--ro-bind", bind.source, bind.target]
+    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    if owned_work:
+        arguments += _tmpfs("/dev/shm", limits.shm, "1777")
+        arguments += _tmpfs(spec.work, limits.work, "0700")
+    arguments += _tmpfs("/tmp", limits.tmp, "1777")
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
+    arguments += ["--chdir", "/", "--", INIT, spec.work]
+    return arguments
+
+
+def _usr_links() -> Sequence[str]:
+    """Merged-/usr links: every distribution that runnerd supports has them, and programs name both paths."""
+    return [word for name in ("bin", "sbin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
+
+
+def _tmpfs(target: str, size: int, mode: str) -> Sequence[str]:
+    return ["--perms", mode, "--size", str(size), "--tmpfs", target]

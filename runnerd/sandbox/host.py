@@ -1,0 +1,167 @@
+"""What boxes borrow from this machine: bubblewrap, filters, a small /etc, init, uids. Made once per daemon."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from runnerd.config import Config
+from runnerd.errors import SetupError
+from runnerd.resources import folder
+from runnerd.sandbox import mounts, seccomp
+from runnerd.sandbox.spec import Bind, BoxSpec, Limits, LimitsMode
+from runnerd.sandbox.uids import Uids
+
+RUN = Path("/run/runnerd")
+"""Mount point of a root daemon's private tmpfs; each daemon sees its own there, and the host sees an empty folder."""
+
+ETC = (
+    *("alternatives", "bash.bashrc", "inputrc", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf"),
+    *("ld.so.conf.d", "localtime", "magic", "mime.types", "profile", "protocols", "python3", "python3.11", "services"),
+    *("ssl/certs/ca-certificates.crt", "ssl/certs/java", "terminfo", "timezone", "vim", "rpc", "networks"),
+)
+"""The files and folders of the host's /etc that programs need and that tell nothing of the host."""
+
+ETC_TEXT = {
+    "passwd": "root:x:0:0:root:/:/usr/sbin/nologin\nrunner:x:1000:1000:runner:/work:/bin/bash\n"
+    "nobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    "group": "root:x:0:\ntty:x:5:\nrunner:x:1000:\nnogroup:x:65534:\n",
+    "hosts": "127.0.0.1 localhost box\n::1 localhost box\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n",
+    "hostname": "box\n",
+    "gai.conf": "",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root."""
+
+    limits_mode: LimitsMode
+    bubblewrap: str
+    filters: tuple[bytes, ...]
+    etc: str
+    tools: str
+    null: int
+    uids: Uids | None
+    _shown: mounts.Shown
+
+    def spec(self, limits: Limits, *, binds: Sequence[tuple[str, str]] = (), widget: bool = False) -> BoxSpec:
+        """The box for these limits. `binds` are (host path, path in the box), read-only.
+
+        `widget`: the work tree is a folder inside /tmp and shares its size; nothing else can be written.
+        """
+        return BoxSpec(
+            limits=limits,
+            binds=tuple(Bind(self._shown.readable(source), target) for source, target in binds),
+            filters=self.filters,
+            landlock=("/tmp", "/dev", "/proc") if widget else ("/work", "/tmp", "/dev", "/proc"),
+            work="/tmp/work" if widget else "/work",
+        )
+
+
+@contextmanager
+def open_host(
+    config: Config, *, limits: Literal["cgroup", "best-effort", "auto"], state_dir: Path | None = None
+) -> Iterator[Host]:
+    """Prepare this machine for boxes. Call from the main thread before other threads start.
+
+    A root daemon gets a mount namespace of its own first, so that what it mounts for boxes is seen by nobody else
+    and goes with it. Raises SetupError that names the step, the path, the errno and what to do.
+    """
+    mode = choose_limits(limits)
+    bubblewrap = config.bubblewrap or shutil.which("bwrap") or ""
+    if not os.access(bubblewrap, os.X_OK):
+        raise SetupError(
+            f"bubblewrap was not found ({bubblewrap or 'bwrap is not on PATH'})",
+            hint="install it: apt-get install bubblewrap",
+        )
+    root = os.geteuid() == 0
+    with ExitStack() as stack:
+        if root:
+            base = RUN
+            mounts.private(base)
+            uids = Uids(config.uids.first, config.uids.last, _lock_file())
+            stack.callback(uids.close)
+        else:
+            base = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="runnerd-")))
+            uids = None
+        _make_etc(base / "etc")
+        _make_tools(base / "opt")
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        stack.callback(os.close, null)
+        yield Host(
+            limits_mode=mode,
+            bubblewrap=bubblewrap,
+            filters=seccomp.filters(best_effort=mode == "best-effort", cache=_cache(state_dir)),
+            etc=str(base / "etc"),
+            tools=str(base / "opt"),
+            null=null,
+            uids=uids,
+            _shown=mounts.Shown(base / "shown" if root else None),
+        )
+
+
+def choose_limits(wanted: Literal["cgroup", "best-effort", "auto"]) -> LimitsMode:
+    """Which kind of limits this host gives. Raises SetupError when `cgroup` is wanted and cannot be had."""
+    if wanted == "cgroup":
+        raise SetupError(
+            "limits by cgroup v2 are not available in this version",
+            hint="start with --limits best-effort (rlimits and a watcher stand in), or --limits auto to take the "
+            "strongest this host offers",
+        )
+    return "best-effort"
+
+
+def _lock_file() -> Path:
+    folder = Path("/run/lock")
+    return (folder if folder.is_dir() else Path("/run")) / "runnerd.uids"
+
+
+def _cache(state_dir: Path | None) -> Path | None:
+    """Where compiled filters are kept, made if missing; None (compile each time) when it cannot be written."""
+    if state_dir is None:
+        return None
+    cache = state_dir / "cache"
+    try:
+        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError:
+        return None
+    return cache
+
+
+def _make_etc(etc: Path) -> None:
+    etc.mkdir(mode=0o755)
+    for name, text in ETC_TEXT.items():
+        (etc / name).write_text(text)
+    for name in ETC:
+        source, target = Path("/etc") / name, etc / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True, ignore_dangling_symlinks=True)
+        elif source.exists():
+            shutil.copy(source, target)
+
+
+def _make_tools(tools: Path) -> None:
+    """/opt/runnerd of every box: init, `python` (Debian has none), and the toolchains' own support files."""
+    from runnerd.sandbox import _native
+
+    (tools / "bin").mkdir(parents=True, mode=0o755)
+    init = Path(_native.__file__).with_name("init")
+    try:
+        shutil.copy(init, tools / "init")
+    except OSError as problem:
+        raise SetupError(
+            f"copying init from {init}: {problem.strerror} (errno {problem.errno})",
+            hint="build the native parts: scripts/setup",
+        ) from problem
+    (tools / "init").chmod(0o555)
+    (tools / "bin" / "python").symlink_to("/usr/bin/python3")
+    support = folder("toolchains") / "support"
+    if support.is_dir():
+        shutil.copytree(support, tools / "support")
