@@ -105,6 +105,7 @@ class Box:
         self._hello = trio.Event()
         self._processes: dict[int, Process] = {}
         self._early: dict[int, Reply] = {}
+        self._released: set[int] = set()
         self._killed = False
         self._init_pidfd = -1
         self.handles: Handles | None = None
@@ -113,6 +114,7 @@ class Box:
         self.failure: BrokenBox | None = None
         self.peak = 0
         self.cpu = 0.0
+        self._load_layers()
 
     # --- programs ----------------------------------------------------------------------------------------------
 
@@ -123,7 +125,7 @@ class Box:
         """
         with ExitStack() as stack:
             writes = [self._write(path, data, 0o644, stack) for path, data in (files or {}).items()]
-            limits = rlimits.rlimits(self._spec.limits, self._host.limits_mode)
+            limits = rlimits.rlimits(self._spec.limits)
             flat = [limits.get(number, 2**64 - 1) for number in range(16)]
             strings = [launch.cwd, *launch.argv, *(f"{name}={value}" for name, value in launch.env.items())]
             head = _START.pack(
@@ -167,8 +169,8 @@ class Box:
 
     def release(self, process: Process) -> None:
         """Hang up the terminal of a program that has ended, and with it whatever it left behind."""
-        self._processes.pop(process.tag, None)
-        if not self.ended.is_set():
+        if self._processes.pop(process.tag, None) is not None and not self._killed:
+            self._released.add(process.tag)
             self._channel.post(Op.RELEASE, "release", args=(process.tag,))
 
     # --- files -------------------------------------------------------------------------------------------------
@@ -249,7 +251,6 @@ class Box:
 
     async def run(self) -> None:
         """Serve the channel until the box ends; run by open_box."""
-        self._load_layers()
         try:
             await self._channel.receive(self._event)
             if not self._killed:
@@ -280,12 +281,10 @@ class Box:
             self.handles.close()
         if self._init_pidfd >= 0:
             os.close(self._init_pidfd)
-        for reply in self._early.values():
-            reply.close()
         os.close(self._stderr)
 
     def _load_layers(self) -> None:
-        """Landlock first: its system calls are not among those the filters allow."""
+        """Before any other request. Landlock first: its system calls are not among those the filters allow."""
         if self._spec.landlock:
             folders = "".join(f"{folder}\0" for folder in self._spec.landlock)
             self._channel.post(Op.LANDLOCK, "restrict files by Landlock", payload=folders.encode())
@@ -308,8 +307,11 @@ class Box:
 
     def _exited(self, reply: Reply) -> None:
         process = self._processes.get(reply.tag)
-        if process is None:
-            if len(self._early) >= 64:
+        if reply.tag in self._released:  # its end was on its way when we let go of it
+            self._released.discard(reply.tag)
+            return
+        if process is None:  # told before the answer to START was taken
+            if len(self._early) >= 64 or reply.fds:
                 raise self._refuse(reply, "EXIT of programs that were not started")
             self._early[reply.tag] = reply
             return
@@ -347,9 +349,7 @@ class Box:
     def _expect(self, reply: Reply, kinds: str) -> None:
         """Check that a reply carries just the descriptors it should: t terminal, p pipe, s socket, f file or folder."""
         checks = {"t": _is_terminal, "p": _is_pipe, "s": _is_socket, "f": _is_file}
-        if len(reply.fds) != len(kinds) or not all(
-            checks[kind](fd) for kind, fd in zip(kinds, reply.fds, strict=True)
-        ):
+        if len(reply.fds) != len(kinds) or not all(checks[kind](fd) for kind, fd in zip(kinds, reply.fds, strict=True)):
             raise self._refuse(reply, f"{reply.op.name} came with other descriptors than it should")
         for fd in reply.fds:
             os.set_blocking(fd, False)
@@ -402,7 +402,7 @@ async def open_box(host: Host, spec: BoxSpec, argv: Sequence[str] | None = None)
         child, sock, stderr = _launch(host, argv or bubblewrap.arguments(spec, host.etc, host.tools), uid)
         box = Box(host, spec, child, sock, stderr)
         try:
-            async with trio.open_nursery(strict_exception_groups=False) as nursery:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(box.run)
                 if host.limits_mode == "best-effort":
                     nursery.start_soon(box.watch)
@@ -411,6 +411,11 @@ async def open_box(host: Host, spec: BoxSpec, argv: Sequence[str] | None = None)
                 finally:
                     box.kill()
                     nursery.cancel_scope.cancel()
+        except BaseExceptionGroup as group:
+            # The box's own tasks do not fail: what comes alone is the caller's, who knows no nursery.
+            if len(group.exceptions) == 1:
+                raise group.exceptions[0] from None
+            raise
         finally:
             with trio.CancelScope(shield=True):
                 await box.reap()

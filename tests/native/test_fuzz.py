@@ -117,7 +117,7 @@ def live(binary: Path) -> Iterator[Init]:
 serial = itertools.count(1)
 
 
-@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, max_examples=300, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(messages, min_size=1, max_size=8))
 def test_a_live_init_answers_whatever_it_is_sent(live: Init, batch: list[bytes]) -> None:
     for message in batch:

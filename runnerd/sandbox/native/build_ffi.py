@@ -1,0 +1,31 @@
+"""Writes the C source of runnerd.sandbox._native: `python build_ffi.py OUTPUT.c`."""
+
+import sys
+from pathlib import Path
+
+from cffi import FFI
+
+ffi = FFI()
+ffi.cdef("""
+struct runnerd_spawn {
+    const char *path;
+    char *const *argv;
+    char *const *envp;
+    const int *fds;
+    int nfds;
+    long uid;
+    int cgroup;
+    int pidfd;
+    const char *failed;
+};
+int runnerd_spawn(struct runnerd_spawn *request);
+int runnerd_private_mounts(void);
+int runnerd_mount_tmpfs(const char *target);
+int runnerd_bind(const char *source, const char *target);
+""")
+ffi.set_source("runnerd.sandbox._native", '#include "spawn.h"\n#include "mounts.h"\n')
+
+if __name__ == "__main__":
+    output = Path(sys.argv[1])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    ffi.emit_c_code(str(output))

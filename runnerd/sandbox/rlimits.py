@@ -1,0 +1,31 @@
+"""Resource limits of every program, set by init inside the box's user namespace. Pure."""
+
+import math
+import resource
+
+from runnerd.sandbox.spec import Limits
+
+_MEMLOCK = 8 * 1024 * 1024
+_MSGQUEUE, _SIGPENDING = 12, 11  # the resource module does not name them
+
+
+def rlimits(limits: Limits) -> dict[int, int]:
+    """RLIMIT_ number -> value, soft and hard alike.
+
+    No RLIMIT_AS: JVM, node and Go reserve tens of gigabytes of addresses that they never touch, so a limit they
+    survive holds nobody. Memory is the cgroup's or the watcher's to hold, and an outcome says `memory`, not a crash.
+    RLIMIT_NPROC counts threads too, of this box's user namespace alone; RLIMIT_CPU, a second late, is the second line
+    behind the box's own count, which takes all processes together.
+    """
+    values = {
+        resource.RLIMIT_NPROC: limits.processes,
+        resource.RLIMIT_NOFILE: limits.files,
+        resource.RLIMIT_FSIZE: max(limits.work, limits.tmp, limits.shm),
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: _MEMLOCK,
+        _MSGQUEUE: 0,  # POSIX queues are kernel memory
+        _SIGPENDING: 1024,
+    }
+    if limits.cpu:
+        values[resource.RLIMIT_CPU] = math.ceil(limits.cpu) + 1
+    return values

@@ -1,0 +1,1 @@
+"""Joins protocols to sessions; the only room that knows sockets."""

@@ -1,0 +1,95 @@
+"""Serves HTTP on an accepted stream by Hypercorn, which knows nothing of the listener and is kept from doing more."""
+
+import logging
+from typing import Any
+
+import h11
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config
+from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
+from hypercorn.utils import parse_socket_addr
+
+from runnerd.server.head import Head, from_request
+from runnerd.server.stream import ConnectionStream
+
+KEEP_ALIVE = 75.0
+"""Seconds that an idle connection stays, or takes for its next head: longer than reverse proxies reuse theirs."""
+
+
+class _Upgrade(Exception):
+    """A WebSocket handshake came on a connection that served HTTP before."""
+
+    def __init__(self, head: Head, rest: bytes) -> None:
+        self.head = head
+        self.rest = rest
+
+
+class _Protocol(H11Protocol):
+    """HTTP/1.1 only: Hypercorn would also switch to h2c, and speak WebSocket with compression and no deadlines."""
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        head = from_request(event)
+        if head.wants_websocket:
+            raise _Upgrade(head, self.connection.trailing_data[0])
+
+
+class _Server(TCPServer):
+    upgrade: Head | None = None
+
+    async def run(self) -> None:
+        """What the overridden method does for a stream without TLS, and leave at an Upgrade with the stream open."""
+        socket = self.stream.socket
+        client = parse_socket_addr(socket.family, socket.getpeername())
+        server = parse_socket_addr(socket.family, socket.getsockname())
+        async with TaskGroup() as task_group:
+            self._task_group = task_group
+            self.protocol: Any = _Protocol(
+                self.app,
+                self.config,
+                self.context,
+                task_group,
+                ConnectionState(self.state),
+                False,
+                client,
+                server,
+                self.protocol_send,
+            )
+            await self.protocol.initiate()
+            await self.idle_task.restart(task_group, self._idle_timeout)
+            try:
+                await self._read_data()
+            except _Upgrade as upgrade:
+                self.stream.replay(upgrade.head.encode() + upgrade.rest)
+                self.upgrade = upgrade.head
+        if self.upgrade is None:
+            await self._close()
+
+
+class HttpServer:
+    """One Starlette app for all connections."""
+
+    def __init__(self, app: ASGIFramework, *, head_size: int) -> None:
+        self._app = ASGIWrapper(app)
+        self._config = Config()
+        self._config.errorlog = logging.getLogger("runnerd.server.hypercorn")
+        self._config.include_server_header = False
+        self._config.keep_alive_timeout = KEEP_ALIVE
+        self._config.h11_max_incomplete_size = head_size
+        self._context: WorkerContext | None = None
+
+    async def serve(self, stream: ConnectionStream) -> Head | None:
+        """Answer requests until the connection closes: None. Or until a client asks for a WebSocket: its head, which
+        `stream` then replays. May raise anything that a client provokes in Hypercorn."""
+        if self._context is None:
+            self._context = WorkerContext(None)
+        server = _Server(self._app, self._config, self._context, LifespanState({}), stream)  # pyright: ignore
+        try:
+            await server.run()
+        except OSError:
+            await trio.lowlevel.checkpoint()
+        return server.upgrade

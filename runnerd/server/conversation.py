@@ -1,0 +1,259 @@
+"""Runs one protocol adapter against the registry: the same for every transport.
+
+One task reads the client's frames and carries out its commands in order; one task per stream starts its program and
+tells what happens to it. Neither waits for the other, so that Ctrl+C passes a program that reads nothing and a start
+that waits in the queue.
+"""
+
+import logging
+import time
+from collections import deque
+from typing import Protocol
+
+import trio
+
+from runnerd.errors import BadRequest, NotFound, TooLarge
+from runnerd.protocols import (
+    Adapter,
+    Authenticate,
+    CloseInput,
+    Command,
+    Draining,
+    Ended,
+    Event,
+    Failed,
+    Frame,
+    Input,
+    Kill,
+    Ping,
+    Pong,
+    Resize,
+    Signal,
+    Start,
+)
+from runnerd.sandbox.spec import Window
+from runnerd.server.auth import Doorkeeper
+from runnerd.server.translate import event_of, run_of
+from runnerd.server.trouble import told
+from runnerd.session.registry import Registry
+from runnerd.session.session import Session
+from runnerd.session.viewer import Ended as Last
+from runnerd.session.viewer import Viewer
+
+log = logging.getLogger("runnerd.server.conversation")
+
+STREAMS = 64
+"""Programs that one connection may have at a time."""
+
+EARLY_INPUT = 1024 * 1024
+"""Bytes of input that may come before their program has started."""
+
+REMEMBERED = 1024
+"""Ended streams whose late commands are ignored: the client could not know yet."""
+
+StreamCommand = Input | CloseInput | Resize | Signal | Kill
+
+
+class Transport(Protocol):
+    """A connection that carries frames. `send` keeps the order of its calls and may wait for a slow client."""
+
+    async def receive(self) -> Frame | None: ...
+    async def send(self, frame: Frame) -> None: ...
+    async def close(self, code: int, reason: str) -> None: ...
+
+
+class Drain:
+    """Tells every conversation that the daemon stops. `seconds` is what running programs are given."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.begun = trio.Event()
+
+
+class _Stream:
+    """One program of a connection. Until its session exists, commands wait in `early`."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.session: Session | None = None
+        self.viewer: Viewer | None = None
+        self.early: list[StreamCommand] = []
+        self.early_bytes = 0
+        self.scope = trio.CancelScope()
+
+
+class Conversation:
+    """One client. `key` is what came with the request's head, None when there was none."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        adapter: Adapter,
+        registry: Registry,
+        doorkeeper: Doorkeeper,
+        drain: Drain,
+        key: str | None = None,
+    ) -> None:
+        self._transport = transport
+        self._adapter = adapter
+        self._registry = registry
+        self._doorkeeper = doorkeeper
+        self._drain = drain
+        self._key = key
+        self._known = False
+        self._streams: dict[int, _Stream] = {}
+        self._ended: deque[int] = deque(maxlen=REMEMBERED)
+        self._sends = 0
+
+    async def run(self) -> None:
+        """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
+        if self._key is not None and not await self._authenticate(self._key):
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._tell_of_drain)
+            await self._read(nursery)
+            nursery.cancel_scope.cancel()
+
+    async def _read(self, nursery: trio.Nursery) -> None:
+        while (frame := await self._transport.receive()) is not None:
+            commands, answers = self._adapter.receive(frame)
+            for answer in answers:
+                await self._send(answer)
+            for command in commands:
+                if isinstance(command, Authenticate):
+                    if not await self._authenticate(command.key):
+                        return
+                else:
+                    await self._obey(command, nursery)
+
+    async def _authenticate(self, key: str) -> bool:
+        try:
+            await self._doorkeeper.check(key)
+        except Exception as problem:
+            error = told(problem)
+            await self._tell(Failed(None, error))
+            await self._transport.close(error.close, error.message)
+            return False
+        self._known = True
+        return True
+
+    async def _obey(self, command: Command, nursery: trio.Nursery) -> None:
+        try:
+            match command:
+                case Start():
+                    stream = self._admit(command)
+                    nursery.start_soon(self._program, stream, command)
+                case Ping(id):
+                    await self._tell(Pong(id, time.time()))
+                case Input() | CloseInput() | Resize() | Signal() | Kill():
+                    await self._pass_on(command)
+                case Authenticate():
+                    raise AssertionError("handled by the reader")
+        except Exception as problem:
+            await self._tell(Failed(getattr(command, "stream", None), told(problem)))
+
+    def _admit(self, command: Start) -> _Stream:
+        if not self._known:
+            self._doorkeeper.refuse_anonymous()
+        number = command.stream
+        if number in self._streams:
+            raise BadRequest(f"stream {number} has a program already", hint="choose another number")
+        if len(self._streams) >= STREAMS:
+            raise BadRequest(f"one connection may have {STREAMS} programs at a time", hint="end one first")
+        stream = self._streams[number] = _Stream(number)
+        return stream
+
+    async def _pass_on(self, command: StreamCommand) -> None:
+        stream = self._streams.get(command.stream)
+        if stream is None:
+            if command.stream in self._ended:
+                return
+            raise NotFound(f"stream {command.stream} has no program", hint="start one first")
+        if stream.session is not None:
+            await self._carry_out(stream, stream.session, command)
+        elif isinstance(command, Kill):
+            stream.scope.cancel()
+        else:
+            if isinstance(command, Input):
+                stream.early_bytes += len(command.data)
+            if stream.early_bytes > EARLY_INPUT or len(stream.early) >= EARLY_INPUT // 64:
+                raise TooLarge("too much input for a program that has not started yet")
+            stream.early.append(command)
+
+    async def _carry_out(self, stream: _Stream, session: Session, command: StreamCommand) -> None:
+        match command:
+            case Input(_, data):
+                await session.write(data)
+                await self._echo(stream)
+            case CloseInput():
+                session.close_input()
+            case Resize(_, rows, cols):
+                session.resize(Window(rows, cols))
+            case Signal(_, name):
+                await session.signal(name)
+            case Kill():
+                session.kill()
+
+    async def _echo(self, stream: _Stream) -> None:
+        """Send what the terminal has answered by now from here: waking the stream's task would cost more than this.
+
+        Not while a send is under way, which may be stuck: the reader must stay free for the next command.
+        """
+        viewer = stream.viewer
+        if self._sends == 0 and viewer is not None and (event := viewer.poll()) is not None:
+            if isinstance(event, Last):
+                viewer.close()  # the stream's task waits for this event, which was the last
+            await self._tell(event_of(stream.number, event))
+
+    async def _program(self, stream: _Stream, start: Start) -> None:
+        session: Session | None = None
+        try:
+            with stream.scope:
+                session = await self._registry.start(run_of(start))
+                stream.viewer = session.viewer()
+                stream.session = session
+                for command in stream.early:
+                    await self._carry_out(stream, session, command)
+                await self._follow(stream, stream.viewer)
+            if stream.scope.cancelled_caught:
+                await self._tell(Ended(stream.number, "killed", None, None, "killed before it started", 0, 0, 0, {}))
+        except Exception as problem:
+            await self._tell(Failed(stream.number, told(problem)))
+        finally:
+            if stream.viewer is not None:
+                stream.viewer.close()
+            if session is not None:
+                session.kill()
+            del self._streams[stream.number]
+            self._ended.append(stream.number)
+        if self._drain.begun.is_set():
+            await self._leave_if_idle()
+
+    async def _follow(self, stream: _Stream, viewer: Viewer) -> None:
+        """Tell everything up to the end, unless `_echo` came first with it."""
+        try:
+            while True:
+                event = await viewer.next()
+                await self._tell(event_of(stream.number, event))
+        except trio.EndOfChannel:
+            return
+
+    async def _tell_of_drain(self) -> None:
+        await self._drain.begun.wait()
+        await self._tell(Draining(self._drain.seconds))
+        await self._leave_if_idle()
+
+    async def _leave_if_idle(self) -> None:
+        if not self._streams:
+            await self._transport.close(1001, "the daemon stops")
+
+    async def _tell(self, event: Event) -> None:
+        for frame in self._adapter.send(event):
+            await self._send(frame)
+
+    async def _send(self, frame: Frame) -> None:
+        self._sends += 1
+        try:
+            await self._transport.send(frame)
+        finally:
+            self._sends -= 1

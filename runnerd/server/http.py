@@ -1,0 +1,194 @@
+"""Everything that is not a WebSocket: the REST routes, the page, and headers that every answer carries."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from runnerd.errors import Busy, NotFound, RunnerdError
+from runnerd.sandbox.spec import LimitsMode
+from runnerd.server import openapi
+from runnerd.server.assets import Asset
+from runnerd.server.head import Head
+from runnerd.server.metrics import Metric, render
+from runnerd.server.origin import Gate
+from runnerd.server.trouble import body, extra_headers, told
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
+)
+ALWAYS = {
+    "Content-Security-Policy": CSP,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+NO_PAGE = "The page was not built: run scripts/setup. The API is at /api/v1/openapi.json.\n"
+
+
+class MethodNotAllowed(RunnerdError):
+    """The path exists, and not with this method."""
+
+    code, status = "method_not_allowed", 405
+
+
+class Sample(Protocol):
+    code: str
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Language:
+    """One toolchain as clients see it; `missing` lists what the host lacks for it."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    source: str
+    sample: dict[str, str]
+    available: bool
+    missing: list[dict[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What the routes show. The callables are asked at each request.
+
+    `full` raises Busy when no run could start now; `draining` says whether the daemon stops.
+    """
+
+    gate: Gate
+    assets: dict[str, Asset]
+    limits: LimitsMode
+    languages: Callable[[], list[Language]]
+    metrics: Callable[[], Iterable[Metric]]
+    full: Callable[[], None]
+    draining: Callable[[], bool]
+
+
+def make_app(site: Site) -> ASGIApp:
+    """The ASGI application. It answers every request and raises nothing."""
+
+    async def healthz(request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def readyz(request: Request) -> Response:
+        if site.draining():
+            raise Busy("the daemon stops", retry_after=5)
+        site.full()
+        return _json({"status": "ok"})
+
+    async def languages(request: Request) -> Response:
+        return _json({"languages": site.languages(), "limits": site.limits})
+
+    async def document(request: Request) -> Response:
+        return _json(openapi.document())
+
+    async def metrics(request: Request) -> Response:
+        return PlainTextResponse(
+            render(site.metrics()), headers={"Cache-Control": "no-store"}, media_type="text/plain; version=0.0.4"
+        )
+
+    async def page(request: Request) -> Response:
+        asset = site.assets.get(request.url.path)
+        if asset is not None:
+            return _asset(asset, request)
+        if not site.assets and request.url.path == "/":
+            return PlainTextResponse(NO_PAGE, 503)
+        raise NotFound(f"there is no {request.url.path}")
+
+    app = Starlette(
+        routes=[
+            Route("/healthz", healthz),
+            Route("/readyz", readyz),
+            Route("/metrics", metrics),
+            Route("/api/v1/languages", languages),
+            Route("/api/v1/openapi.json", document),
+            Route("/{path:path}", page),
+        ],
+        exception_handlers={HTTPException: _starlette_error, RunnerdError: _error, Exception: _error},
+    )
+    return _Guard(app, site)
+
+
+class _Guard:
+    """Around the app: refuses foreign hosts, adds the headers of every answer, lets no exception out."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                headers = MutableHeaders(scope=message)
+                headers.update(ALWAYS)
+                if self._site.draining():
+                    headers["Connection"] = "close"
+            await send(message)
+
+        try:
+            self._site.gate.check_host(_head(scope))
+            await self._app(scope, receive, send_with_headers)
+        except Exception as problem:
+            # The app's own handler has told the client and the log of what it raises again.
+            if not begun:
+                await _respond(told(problem))(scope, receive, send_with_headers)
+
+
+def _head(scope: Scope) -> Head:
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
+    return Head(scope["method"], scope["path"], scope["http_version"], headers)
+
+
+def _asset(asset: Asset, request: Request) -> Response:
+    headers = {
+        "Cache-Control": "public, max-age=31536000, immutable" if asset.immutable else "no-cache",
+        "ETag": asset.etag,
+        "Vary": "Accept-Encoding",
+    }
+    if asset.etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    content = asset.content
+    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
+        content = asset.packed
+        headers["Content-Encoding"] = "gzip"
+    return Response(content, headers=headers, media_type=asset.media_type)
+
+
+def _json(value: Any) -> Response:
+    return Response(msgspec.json.encode(value), headers={"Cache-Control": "no-store"}, media_type="application/json")
+
+
+def _respond(error: RunnerdError, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        body(error), error.status, headers={**extra_headers(error), **(headers or {})}, media_type="application/json"
+    )
+
+
+def _error(request: Request, problem: Exception) -> Response:
+    return _respond(told(problem))
+
+
+def _starlette_error(request: Request, problem: Exception) -> Response:
+    assert isinstance(problem, HTTPException)
+    allow = (problem.headers or {}).get("Allow")
+    if problem.status_code == 405 and allow is not None:
+        return _respond(
+            MethodNotAllowed(f"{request.method} is not for {request.url.path}", hint=f"use {allow}"), {"Allow": allow}
+        )
+    return _respond(NotFound(f"there is no {request.url.path}"))

@@ -1,0 +1,99 @@
+"""The stream that every server on a connection reads and writes: replays the head, and gives up on stuck peers."""
+
+import os
+import socket
+
+import trio
+from trio.abc import HalfCloseableStream
+
+CHUNK = 65536
+LINGER = 2.0
+"""Seconds that a refused client has to read why, while what it still sends is thrown away."""
+
+
+class ConnectionStream(HalfCloseableStream):
+    """A socket stream whose first bytes were read already.
+
+    trio has set TCP_NODELAY and a TCP_NOTSENT_LOWAT of 16 KiB: the kernel takes little beyond what is under way, so
+    that output does not grow old in its buffers.
+
+    Hypercorn shields its sends and trio-websocket has no limit on them, so the deadline lives here: when a peer takes
+    nothing for `send_deadline` seconds, the stream closes and the send raises trio.BrokenResourceError.
+    """
+
+    def __init__(self, stream: trio.SocketStream, *, send_deadline: float) -> None:
+        self._stream = stream
+        self._send_deadline = send_deadline
+        self._replay = b""
+        self._sending = False
+        self.socket = stream.socket
+
+    @property
+    def local(self) -> bool:
+        """The peer came by a Unix socket."""
+        return self.socket.family == socket.AF_UNIX
+
+    def replay(self, data: bytes) -> None:
+        """Have `data` received before anything that the peer sends from now on."""
+        self._replay = data + self._replay
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        if self._replay:
+            await trio.lowlevel.checkpoint()
+            size = max_bytes or CHUNK
+            data, self._replay = self._replay[:size], self._replay[size:]
+            return data
+        return bytes(await self._stream.receive_some(max_bytes or CHUNK))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        rest = memoryview(data)
+        if not self._sending:
+            # Both callers have just passed a checkpoint for their lock; a second one would be part of every echo.
+            rest = rest[self._send_now(rest[:CHUNK]) :]
+        self._sending = True
+        try:
+            while rest:
+                with trio.move_on_after(self._send_deadline) as scope:
+                    await self._stream.send_all(rest[:CHUNK])
+                if scope.cancelled_caught:
+                    self.abort()
+                    raise trio.BrokenResourceError(f"the peer took nothing for {self._send_deadline:g} s")
+                rest = rest[CHUNK:]
+        finally:
+            self._sending = False
+
+    def _send_now(self, data: memoryview) -> int:
+        """Bytes that the kernel took at once."""
+        descriptor = self.socket.fileno()
+        if descriptor < 0:
+            raise trio.ClosedResourceError("this connection was closed")
+        try:
+            return os.write(descriptor, data)
+        except BlockingIOError:
+            return 0
+        except OSError as problem:
+            raise trio.BrokenResourceError(f"the connection broke: {problem}") from problem
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+    def abort(self) -> None:
+        """Close at once; what was not sent yet is dropped."""
+        self.socket.close()
+
+    async def linger(self) -> None:
+        """Say that nothing more comes, and let the peer read it: closing beside unread input would reset the
+        connection and could destroy the answer."""
+        with trio.move_on_after(LINGER):
+            try:
+                await self.send_eof()
+                while await self._stream.receive_some(CHUNK):
+                    pass
+            except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
+                return

@@ -1,0 +1,66 @@
+"""How errors are told to clients: RunnerdErrors as they are, anything else as a reference into the log."""
+
+import logging
+import secrets
+
+import msgspec
+
+from runnerd.errors import Busy, RunnerdError
+
+log = logging.getLogger("runnerd.server")
+
+
+def told(problem: Exception) -> RunnerdError:
+    """What a client may hear of `problem`. An unexpected one is logged with its traceback under the same reference."""
+    if isinstance(problem, RunnerdError):
+        return problem
+    reference = secrets.token_hex(4)
+    log.error("unexpected error", exc_info=problem, extra={"reference": reference})
+    return RunnerdError("something went wrong in the daemon", hint=f"its log says more under reference {reference}")
+
+
+def body(error: RunnerdError) -> bytes:
+    """The JSON body of an HTTP answer that tells an error."""
+    return msgspec.json.encode({"error": error.message, "code": error.code, "hint": error.hint})
+
+
+def extra_headers(error: RunnerdError) -> dict[str, str]:
+    """HTTP headers that belong to an error's answer."""
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, Busy):
+        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 426:
+        headers["Upgrade"] = "websocket"
+        headers["Sec-WebSocket-Version"] = "13"
+    return headers
+
+
+REASONS = {
+    400: "Bad Request",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    426: "Upgrade Required",
+    431: "Request Header Fields Too Large",
+    500: "Internal Server Error",
+    503: "Service Unavailable",
+}
+
+
+def response(error: RunnerdError) -> bytes:
+    """A whole HTTP/1.1 answer, after which the connection closes: for requests that reach no server."""
+    content = body(error)
+    headers = {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(content)),
+        "X-Content-Type-Options": "nosniff",
+        **extra_headers(error),
+        "Connection": "close",
+    }
+    lines = [f"HTTP/1.1 {error.status} {REASONS.get(error.status, 'Error')}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1") + content

@@ -1,0 +1,1 @@
+"""What lives between a box and a client: programs, their output, their timers. Knows no wire format."""

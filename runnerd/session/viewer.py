@@ -1,0 +1,238 @@
+"""Joins a session's output and events to any number of viewers, each of which reads at its own speed."""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import trio
+
+from runnerd.sandbox.spec import Mode, Outcome, Usage
+from runnerd.session.output import Chunk as Output
+from runnerd.session.output import OutputChannel, OutputLog
+
+State = Literal["created", "running", "waiting", "finished", "terminated"]
+
+CHUNK = 64 * 1024
+"""The most bytes that one Output carries."""
+
+HIGH_WATER = 256 * 1024
+"""When every viewer is further behind than this, the program's output is left unread until one catches up."""
+
+LOW_WATER = HIGH_WATER // 2
+
+MARKS = 64
+"""State changes kept for viewers that are behind or come later."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first process runs. `timings` in milliseconds since the start was asked: box, program."""
+
+    session: str
+    language: str
+    mode: Mode
+    timings: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """`running` or `waiting` (for input); the other states are told by Started and Ended."""
+
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The last event. `code` when a program exited, `signal` (without SIG) when one ended it, `message` for people.
+
+    `timings` in milliseconds since the start was asked: box, compile, program, output (the first), end.
+    """
+
+    outcome: Outcome
+    code: int | None
+    signal: str | None
+    message: str
+    usage: Usage
+    timings: dict[str, float]
+
+
+Event = Started | Output | StateChange | Ended
+
+
+class Feed:
+    """A session's log and events, and who reads them.
+
+    `limit` is the most bytes of output in all; `over` is called once when a program writes more, `deserted` when the
+    last viewer has left. `active` is trio's time of the last output or input.
+    """
+
+    def __init__(self, limit: int, over: Callable[[], None], deserted: Callable[[], None]) -> None:
+        self.log = OutputLog()
+        self.active = trio.current_time()
+        self.first_output: float | None = None
+        self.viewers: list[Viewer] = []
+        self.rest: trio.CancelScope | None = None
+        self._quiet = 0.0
+        self._limit, self._over, self._deserted, self._full = limit, over, deserted, False
+        self._marks: deque[tuple[int, Event]] = deque(maxlen=MARKS)
+        self._marked = 0
+        self._started: Started | None = None
+        self._room = trio.lowlevel.ParkingLot()
+
+    # --- the program's side ------------------------------------------------------------------------------------
+
+    def append(self, channel: OutputChannel, data: bytes, reader: "Viewer | None" = None) -> None:
+        """Log output and wake the viewers, but for `reader`, which is about to look by itself."""
+        if self._full:
+            return
+        room = self._limit - self.log.size
+        self._full = len(data) > room
+        self.log.append(channel, data[:room] if self._full else data)
+        self.touch()
+        if self.first_output is None:
+            self.first_output = self.active
+        self._wake(reader)
+        if self._full:
+            self._over()
+
+    def flush(self, channel: OutputChannel) -> None:
+        """Give out the beginning of a character whose rest does not come."""
+        self.log.flush(channel)
+        self._wake()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether there are viewers and all of them are far behind."""
+        mark = self.log.end - HIGH_WATER
+        return mark > 0 and bool(self.viewers) and all(viewer.offset < mark for viewer in self.viewers)
+
+    async def room(self) -> None:
+        """Wait until a viewer has caught up, or none is left."""
+        while self.stalled:
+            await self._room.park()
+
+    # --- the session's side ------------------------------------------------------------------------------------
+
+    def touch(self) -> None:
+        """There was input or output now."""
+        self.active = trio.current_time()
+        if self.rest is not None:
+            self.rest.deadline = min(self.rest.deadline, self.active + self._quiet)
+            self.rest = None
+
+    async def untouched(self, seconds: float, quiet: float) -> None:
+        """Wait for `seconds`, or only until `quiet` seconds after the next input or output."""
+        self._quiet = quiet
+        with trio.CancelScope(deadline=trio.current_time() + seconds) as self.rest:
+            await trio.sleep_forever()
+        self.rest = None
+
+    def start(self, event: Started) -> None:
+        """The first event of every viewer."""
+        self._started = event
+        self._wake()
+
+    def mark(self, event: StateChange | Ended) -> None:
+        """An event that comes after all output up to now, and before all later output."""
+        if isinstance(event, Ended):
+            self.log.finish()
+        self._marks.append((self.log.end, event))
+        self._marked += 1
+        self._wake()
+
+    def viewer(self, offset: int = 0) -> "Viewer":
+        """A reader of everything from `offset` on, as far as it is kept. It counts as attached until it is closed."""
+        viewer = Viewer(self, offset)
+        self.viewers.append(viewer)
+        return viewer
+
+    # --- the viewers' side -------------------------------------------------------------------------------------
+
+    @property
+    def started(self) -> Started | None:
+        return self._started
+
+    def next_mark(self, seen: int) -> tuple[int, int, Event] | None:
+        """(its number, offset, event) of the first event kept that is not among the `seen` first."""
+        if seen >= self._marked:
+            return None
+        kept = len(self._marks)
+        number = max(seen, self._marked - kept)
+        return number, *self._marks[number - self._marked + kept]
+
+    def moved(self, viewer: "Viewer") -> None:
+        if self._room and self.log.end - viewer.offset <= LOW_WATER:
+            self._room.unpark_all()
+
+    def detach(self, viewer: "Viewer") -> None:
+        if viewer in self.viewers:
+            self.viewers.remove(viewer)
+            self._room.unpark_all()
+            if not self.viewers:
+                self._deserted()
+
+    def _wake(self, reader: "Viewer | None" = None) -> None:
+        for viewer in self.viewers:
+            if viewer is not reader:
+                viewer.wake()
+
+
+class Viewer:
+    """Reads one session, in order: Started, then output and state changes as they came, then Ended.
+
+    One task waits in `next`; `poll` may be called by any. `offset` is how far it has read. A viewer that is too far
+    behind goes on at the oldest output kept, which shows in the next Output's offset.
+    """
+
+    def __init__(self, feed: Feed, offset: int) -> None:
+        self.offset = offset
+        self._feed = feed
+        self._started = False
+        self._seen = 0
+        self._over = False
+        self._lot = trio.lowlevel.ParkingLot()
+
+    def poll(self) -> Event | None:
+        """The next event, or None when there is none at the moment."""
+        feed = self._feed
+        if not self._started and not self._over and (event := feed.started) is not None:
+            self._started = True
+            return event
+        log = feed.log
+        limit = CHUNK
+        mark = feed.next_mark(self._seen)
+        if mark is not None and not self._over:
+            number, offset, event = mark
+            limit = min(limit, offset - max(self.offset, log.start))
+            if limit <= 0:
+                self._seen = number + 1
+                self._over = isinstance(event, Ended)
+                return event
+        if self._over or (chunk := log.read(self.offset, limit)) is None:
+            return None
+        self.offset = chunk.offset + len(chunk.data)
+        feed.moved(self)
+        return chunk
+
+    async def next(self) -> Event:
+        """Wait for the next event. Raises trio.EndOfChannel after Ended, or when the viewer is closed."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if (event := self.poll()) is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return event
+        while not self._over:
+            await self._lot.park()
+            if (event := self.poll()) is not None:
+                return event
+        raise trio.EndOfChannel
+
+    def wake(self) -> None:
+        if self._lot:
+            self._lot.unpark_all()
+
+    def close(self) -> None:
+        """Detach: the session does not wait for this viewer any more."""
+        self._over = True
+        self.wake()
+        self._feed.detach(self)
