@@ -46,12 +46,23 @@ class Profile(Struct):
 
 
 WIDGET: dict[str, Any] = {
-    **{"memory": 128 * 1024**2, "processes": 32, "cpus": 0.2, "cpu": 10.0, "wall": 60.0, "tmp": 10 * 1024**2},
-    **{"idle": 60.0, "widget": True},
+    "memory": 128 * 1024**2,
+    "processes": 32,
+    "cpus": 0.2,
+    "cpu": 10.0,
+    "wall": 60.0,
+    "tmp": 10 * 1024**2,
+    "idle": 60.0,
+    "widget": True,
 }
 SESSION: dict[str, Any] = {
-    **{"memory": 200_000_000, "processes": 32, "cpus": 0.5, "wall": 120.0, "idle": 30.0, "output": 1_000_000},
-    **{"work": 32 * 1024**2},
+    "memory": 200_000_000,
+    "processes": 32,
+    "cpus": 0.5,
+    "wall": 120.0,
+    "idle": 30.0,
+    "output": 1_000_000,
+    "work": 32 * 1024**2,
 }
 BUILTIN_PROFILES: dict[str, dict[str, Any]] = {"default": {}, "widget": WIDGET, "session": SESSION}
 

@@ -27,7 +27,7 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Run `files` by a language's toolchain, or `argv` as it is when given."""
+    """Run `files` by a language's toolchain, or `argv` as it is when given. The path "" is the toolchain's own name."""
 
     stream: int
     language: str
@@ -116,7 +116,7 @@ class StateChanged:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """`outcome` is one of sandbox.spec.Outcome. `cpu`, `wall` in seconds, `memory` in bytes, `timings` in milliseconds."""
+    """`outcome` is one of sandbox.spec.Outcome. `cpu`, `wall` in seconds, `memory` in bytes, `timings` in ms."""
 
     stream: int
     outcome: str

@@ -28,7 +28,7 @@ class Child:
     async def wait(self) -> int:
         """Its exit code, negative for the signal that ended it. May be cancelled and called again."""
         await trio.lowlevel.wait_readable(self.pidfd)
-        info = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)
+        info = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)  # noqa: ASYNC222  it has ended
         os.close(self.pidfd)
         self.pidfd = -1
         assert info is not None

@@ -100,7 +100,7 @@ def mounts(handles: Handles) -> int:
 
 
 class _Hidden:
-    """Memory that no process's figures show: in queues of sockets and pipes, and shared pages taken out of page tables."""
+    """Memory that no process's figures show: queues of sockets and pipes, shared pages taken out of page tables."""
 
     def __init__(self, handles: Handles) -> None:
         self._handles = handles

@@ -8,11 +8,11 @@ that waits in the queue.
 import logging
 import time
 from collections import deque
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from runnerd.errors import BadRequest, NotFound, TooLarge
+from runnerd.errors import BadRequest, Busy, NotFound, TooLarge
 from runnerd.protocols import (
     Adapter,
     Authenticate,
@@ -35,10 +35,12 @@ from runnerd.sandbox.spec import Window
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
-from runnerd.session.registry import Registry
-from runnerd.session.session import Session
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
+
+if TYPE_CHECKING:
+    from runnerd.session.registry import Registry
+    from runnerd.session.session import Session
 
 log = logging.getLogger("runnerd.server.conversation")
 
@@ -47,6 +49,12 @@ STREAMS = 64
 
 EARLY_INPUT = 1024 * 1024
 """Bytes of input that may come before their program has started."""
+
+SIGNALS = 16
+"""Signals that may be under way to one program."""
+
+ECHOES = 2
+"""Events that are sent from the reader's task after one input: the echo, and what shows that no more has come."""
 
 REMEMBERED = 1024
 """Ended streams whose late commands are ignored: the client could not know yet."""
@@ -75,10 +83,11 @@ class _Stream:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.session: Session | None = None
+        self.session: "Session | None" = None
         self.viewer: Viewer | None = None
         self.early: list[StreamCommand] = []
         self.early_bytes = 0
+        self.signals = 0
         self.scope = trio.CancelScope()
 
 
@@ -89,7 +98,7 @@ class Conversation:
         self,
         transport: Transport,
         adapter: Adapter,
-        registry: Registry,
+        registry: "Registry",
         doorkeeper: Doorkeeper,
         drain: Drain,
         key: str | None = None,
@@ -109,12 +118,12 @@ class Conversation:
         """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
         if self._key is not None and not await self._authenticate(self._key):
             return
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._tell_of_drain)
-            await self._read(nursery)
-            nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as self._nursery:
+            self._nursery.start_soon(self._tell_of_drain)
+            await self._read()
+            self._nursery.cancel_scope.cancel()
 
-    async def _read(self, nursery: trio.Nursery) -> None:
+    async def _read(self) -> None:
         while (frame := await self._transport.receive()) is not None:
             commands, answers = self._adapter.receive(frame)
             for answer in answers:
@@ -124,7 +133,7 @@ class Conversation:
                     if not await self._authenticate(command.key):
                         return
                 else:
-                    await self._obey(command, nursery)
+                    await self._obey(command)
 
     async def _authenticate(self, key: str) -> bool:
         try:
@@ -137,12 +146,12 @@ class Conversation:
         self._known = True
         return True
 
-    async def _obey(self, command: Command, nursery: trio.Nursery) -> None:
+    async def _obey(self, command: Command) -> None:
         try:
             match command:
                 case Start():
                     stream = self._admit(command)
-                    nursery.start_soon(self._program, stream, command)
+                    self._nursery.start_soon(self._program, stream, command)
                 case Ping(id):
                     await self._tell(Pong(id, time.time()))
                 case Input() | CloseInput() | Resize() | Signal() | Kill():
@@ -180,33 +189,51 @@ class Conversation:
                 raise TooLarge("too much input for a program that has not started yet")
             stream.early.append(command)
 
-    async def _carry_out(self, stream: _Stream, session: Session, command: StreamCommand) -> None:
+    async def _carry_out(self, stream: _Stream, session: "Session", command: StreamCommand) -> None:
         match command:
             case Input(_, data):
-                await session.write(data)
-                await self._echo(stream)
+                await self._type(stream, session, data)
             case CloseInput():
                 session.close_input()
             case Resize(_, rows, cols):
                 session.resize(Window(rows, cols))
             case Signal(_, name):
-                await session.signal(name)
+                if stream.signals >= SIGNALS:
+                    raise Busy("too many signals are under way", retry_after=0.1)
+                stream.signals += 1
+                self._nursery.start_soon(self._signal, stream, session, name)
             case Kill():
                 session.kill()
 
-    async def _echo(self, stream: _Stream) -> None:
-        """Send what the terminal has answered by now from here: waking the stream's task would cost more than this.
+    async def _type(self, stream: _Stream, session: "Session", data: bytes) -> None:
+        """Give input, and send what the terminal has echoed by then from here: waking the stream's task costs more.
 
         Not while a send is under way, which may be stuck: the reader must stay free for the next command.
         """
-        viewer = stream.viewer
-        if self._sends == 0 and viewer is not None and (event := viewer.poll()) is not None:
+        viewer = stream.viewer if self._sends == 0 else None
+        await session.write(data, viewer)
+        if viewer is None:
+            return
+        for _ in range(ECHOES):
+            event = viewer.poll()
+            if event is None:
+                return
             if isinstance(event, Last):
                 viewer.close()  # the stream's task waits for this event, which was the last
             await self._tell(event_of(stream.number, event))
+        viewer.wake()
+
+    async def _signal(self, stream: _Stream, session: "Session", name: str) -> None:
+        """In a task of its own: it waits for the program to run, and for the box to answer."""
+        try:
+            await session.signal(name)
+        except Exception as problem:
+            await self._tell(Failed(stream.number, told(problem)))
+        finally:
+            stream.signals -= 1
 
     async def _program(self, stream: _Stream, start: Start) -> None:
-        session: Session | None = None
+        session: "Session | None" = None
         try:
             with stream.scope:
                 session = await self._registry.start(run_of(start))
@@ -230,7 +257,7 @@ class Conversation:
             await self._leave_if_idle()
 
     async def _follow(self, stream: _Stream, viewer: Viewer) -> None:
-        """Tell everything up to the end, unless `_echo` came first with it."""
+        """Tell everything up to the end, unless `_type` came first with it."""
         try:
             while True:
                 event = await viewer.next()

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 from starlette.applications import Starlette
@@ -17,7 +17,7 @@ from runnerd.errors import Busy, NotFound, RunnerdError
 from runnerd.sandbox.spec import LimitsMode
 from runnerd.server import openapi
 from runnerd.server.assets import Asset
-from runnerd.server.head import Head
+from runnerd.server.head import Head, UpgradeRequired
 from runnerd.server.metrics import Metric, render
 from runnerd.server.origin import Gate
 from runnerd.server.trouble import body, extra_headers, told
@@ -33,6 +33,7 @@ ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+TERMINAL = "/api/v1/terminal"
 NO_PAGE = "The page was not built: run scripts/setup. The API is at /api/v1/openapi.json.\n"
 
 
@@ -40,11 +41,6 @@ class MethodNotAllowed(RunnerdError):
     """The path exists, and not with this method."""
 
     code, status = "method_not_allowed", 405
-
-
-class Sample(Protocol):
-    code: str
-    input: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +95,12 @@ def make_app(site: Site) -> ASGIApp:
             render(site.metrics()), headers={"Cache-Control": "no-store"}, media_type="text/plain; version=0.0.4"
         )
 
+    async def terminal(request: Request) -> Response:
+        raise UpgradeRequired("this is a WebSocket's address", hint="connect by WebSocket, see docs/protocol.md")
+
     async def page(request: Request) -> Response:
         asset = site.assets.get(request.url.path)
-        if asset is not None:
-            return _asset(asset, request)
-        if not site.assets and request.url.path == "/":
-            return PlainTextResponse(NO_PAGE, 503)
-        raise NotFound(f"there is no {request.url.path}")
+        return PlainTextResponse(NO_PAGE, 503) if asset is None else _asset(asset, request)
 
     app = Starlette(
         routes=[
@@ -114,7 +109,8 @@ def make_app(site: Site) -> ASGIApp:
             Route("/metrics", metrics),
             Route("/api/v1/languages", languages),
             Route("/api/v1/openapi.json", document),
-            Route("/{path:path}", page),
+            Route(TERMINAL, terminal),
+            *(Route(path, page) for path in {"/", *site.assets}),
         ],
         exception_handlers={HTTPException: _starlette_error, RunnerdError: _error, Exception: _error},
     )
@@ -180,11 +176,11 @@ def _respond(error: RunnerdError, headers: dict[str, str] | None = None) -> Resp
     )
 
 
-def _error(request: Request, problem: Exception) -> Response:
+async def _error(request: Request, problem: Exception) -> Response:
     return _respond(told(problem))
 
 
-def _starlette_error(request: Request, problem: Exception) -> Response:
+async def _starlette_error(request: Request, problem: Exception) -> Response:
     assert isinstance(problem, HTTPException)
     allow = (problem.headers or {}).get("Allow")
     if problem.status_code == 405 and allow is not None:

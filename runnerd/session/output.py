@@ -7,7 +7,7 @@ from typing import Literal
 OutputChannel = Literal["stdout", "stderr"]
 
 _BLOCK = 64 * 1024
-"""Small appends share a block of up to this size, so that a program that writes single bytes costs no object for each."""
+"""Small appends share a block of up to this size: a program that writes single bytes costs no object for each."""
 
 _OWN_BLOCK = 16 * 1024
 """Appends from this size on are kept as they came: no copy."""

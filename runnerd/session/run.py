@@ -1,5 +1,6 @@
 """What a session is asked to run, and what it was granted. Values only."""
 
+import math
 from dataclasses import dataclass, field, fields, replace
 
 from runnerd.config import Profile
@@ -26,7 +27,7 @@ class Run:
     argv: tuple[str, ...] | None = None
     env: dict[str, str] = field(default_factory=dict[str, str])
     mode: Mode = "terminal"
-    window: Window = Window()
+    window: Window = field(default_factory=Window)
     stdin: bytes | None = None
     limits: dict[str, float] = field(default_factory=dict[str, float])
 
@@ -64,16 +65,16 @@ def grant(profile: Profile, wishes: dict[str, float], toolchain: Toolchain | Non
 
     Raises BadRequest for a wish that names no limit, or is not positive.
     """
-    limits = Limits(**{limit.name: getattr(profile, limit.name) for limit in fields(Limits)})
+    names = [limit.name for limit in fields(Limits)]
+    limits = Limits(**{name: getattr(profile, name) for name in names})
     granted: dict[str, float] = {}
     for name, wish in wishes.items():
-        if not hasattr(limits, name):
-            known = ", ".join(limit.name for limit in fields(Limits))
-            raise BadRequest(f"limits.{name}: no such limit", hint=f"limits are: {known}")
-        if not 0 < wish < float("inf"):
+        if name not in names:
+            raise BadRequest(f"limits.{name}: no such limit", hint=f"limits are: {', '.join(names)}")
+        if not 0 < wish < math.inf:
             raise BadRequest(f"limits.{name}: {wish} is not a positive number")
         most: float = getattr(limits, name)
-        granted[name] = min(type(most)(wish) or 1, most or wish)
+        granted[name] = min(type(most)(wish) or 1, most or math.inf)
     if toolchain is not None:
         for name, least in toolchain.raises.items():
             have = granted.get(name, getattr(limits, name))

@@ -1,0 +1,132 @@
+"""Accepts connections, reads each one's first head under limits, and hands it to who serves it."""
+
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from runnerd.errors import Busy, NotFound, RunnerdError
+from runnerd.server.head import Head, HeadParser
+from runnerd.server.origin import Gate
+from runnerd.server.stream import ConnectionStream
+from runnerd.server.trouble import response
+
+log = logging.getLogger("runnerd.server.listener")
+
+READ = 16384
+
+
+class HeadTimeout(RunnerdError):
+    """The client did not finish its request's head in time."""
+
+    code, status, close = "head_timeout", 408, 1008
+
+
+class Http(Protocol):
+    async def serve(self, stream: ConnectionStream) -> Head | None:
+        """Answer requests until the connection is over, or a WebSocket handshake comes that `stream` replays."""
+        ...
+
+
+ServeWebSocket = Callable[[ConnectionStream, Head], Awaitable[None]]
+"""Serves one connection whose handshake `stream` replays. May raise RunnerdError before anything was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Seconds and bytes; `connections` is how many may be open at a time."""
+
+    connections: int = 4096
+    head_timeout: float = 10.0
+    head_size: int = 16384
+    send_deadline: float = 20.0
+
+
+class Listener:
+    """One port. `websockets` says who serves a WebSocket by path; `http` serves all else.
+
+    Nothing that one connection does ends another or the daemon.
+    """
+
+    def __init__(self, settings: Settings, gate: Gate, http: Http, websockets: Mapping[str, ServeWebSocket]) -> None:
+        self._settings = settings
+        self._gate = gate
+        self._http = http
+        self._websockets = websockets
+        self.open = 0
+        self.accepted = 0
+        self.refused = 0
+
+    async def accept(self, sockets: list[socket.socket], connections: trio.Nursery) -> None:
+        """Accept until cancelled, then close the sockets. Connections run in `connections` and outlive this."""
+        listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]
+        await trio.serve_listeners(self.serve, listeners, handler_nursery=connections)
+
+    async def serve(self, stream: trio.SocketStream) -> None:
+        """Serve one accepted connection until it is over; raises nothing but trio.Cancelled."""
+        self.accepted += 1
+        if self.open >= self._settings.connections:
+            self.refused += 1
+            await self._turn_away(stream)
+            return
+        self.open += 1
+        connection = ConnectionStream(stream, send_deadline=self._settings.send_deadline)
+        try:
+            try:
+                await self._route(connection)
+            except RunnerdError as problem:
+                await self._answer(connection, problem)
+        except* (trio.BrokenResourceError, trio.ClosedResourceError, OSError):
+            log.debug("a connection broke", exc_info=True)
+        except* Exception as group:
+            # Servers of connections tell clients themselves; what comes here is what clients provoked in libraries.
+            log.info("a connection failed", exc_info=group)
+        finally:
+            self.open -= 1
+            connection.abort()
+
+    async def _route(self, stream: ConnectionStream) -> None:
+        head = await self._read_head(stream)
+        while head is not None and not head.wants_websocket:
+            head = await self._http.serve(stream)
+        if head is None:
+            return
+        self._gate.check_host(head)
+        serve = self._websockets.get(head.path)
+        if serve is None:
+            raise NotFound(f"there is no {head.path} for WebSockets")
+        self._gate.check_origin(head)
+        await serve(stream, head)
+        await stream.linger()
+
+    async def _read_head(self, stream: ConnectionStream) -> Head | None:
+        """The first head, which `stream` then replays. None when the client left before it was whole."""
+        parser = HeadParser(self._settings.head_size)
+        with trio.move_on_after(self._settings.head_timeout):
+            while data := await stream.receive_some(READ):
+                if (head := parser.feed(data)) is not None:
+                    stream.replay(bytes(parser.raw))
+                    return head
+            return None
+        raise HeadTimeout(f"no whole request came within {self._settings.head_timeout:g} s")
+
+    async def _answer(self, stream: ConnectionStream, error: RunnerdError) -> None:
+        try:
+            await stream.send_all(response(error))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return
+        await stream.linger()
+
+    async def _turn_away(self, stream: trio.SocketStream) -> None:
+        """Too many connections: what the kernel takes at once is all that this one gets."""
+        error = Busy("too many connections", retry_after=5)
+        with trio.move_on_after(0.1):
+            try:
+                await stream.send_all(response(error))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                log.debug("a refused connection broke")
+        stream.socket.close()
+

@@ -1,0 +1,345 @@
+"""One session: a box, the program in it, its output, its timers, its end."""
+
+import math
+import signal
+from dataclasses import dataclass
+
+import trio
+
+from runnerd.errors import BadRequest, BoxError, BrokenBox, RunnerdError
+from runnerd.sandbox.box import Box, Process, open_box
+from runnerd.sandbox.host import Host
+from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Outcome, Usage, Window
+from runnerd.session.attention import Attention
+from runnerd.session.program import INPUT_MAX, Program
+from runnerd.session.run import Run, environment
+from runnerd.session.viewer import Ended, Feed, Started, State, StateChange, Viewer
+from runnerd.toolchains import Plan
+
+START_SECONDS = 15.0
+"""A program that a box has not started by then never will be."""
+
+DRAIN_SECONDS = 0.1
+"""How long a pipe that something else keeps open delays the end of a program."""
+
+COMPILE_SECONDS = 60.0
+"""Wall time of the compile step, beside the program's own."""
+
+_MESSAGES = {
+    Outcome.WALL: "the program ran for longer than {wall:g} s",
+    Outcome.IDLE: "there was no input or output for {idle:g} s",
+    Outcome.CPU: "the program used more than {cpu:g} s of CPU time",
+    Outcome.MEMORY: "the program used more than {memory} bytes of memory",
+    Outcome.PROCESSES: "the program started more than {processes} processes",
+    Outcome.OUTPUT: "the program wrote more than {output} bytes",
+}
+
+
+@dataclass(slots=True)
+class Verdict:
+    """How the session ends; the first one counts."""
+
+    outcome: Outcome
+    message: str = ""
+    code: int | None = None
+    signal: str | None = None
+
+
+class Session:
+    """What a client starts, watches and leaves. `serve` runs it; everything else may be called at any time.
+
+    `state` is created, running, waiting (for input), and at the end finished (by itself) or terminated (by a limit, a
+    client or a failure). `detach` is how many seconds it lives on after its last viewer left.
+    """
+
+    def __init__(self, id: str, host: Host, spec: BoxSpec, run: Run, plan: Plan, *, detach: float = 0.0) -> None:
+        self.id = id
+        self.run = run
+        self.state: State = "created"
+        self.ended: Ended | None = None
+        self.asked = trio.current_time()
+        self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
+        self.log = self.feed.log
+        self._host, self._spec, self._plan, self._detach = host, spec, plan, detach
+        self._scope = trio.CancelScope()
+        self._nap: trio.CancelScope | None = None
+        self._begun = trio.Event()
+        self._verdict: Verdict | None = None
+        self._box: Box | None = None
+        self._program: Program | None = None
+        self._attention: Attention | None = None
+        self._compiling = plan.compile is not None
+        self._early = bytearray()
+        self._early_end = False
+        self._window = run.window
+        self._leave_at = math.inf
+        self._since = 0.0
+        self._exit: Exit | None = None
+        self._times: dict[str, float] = {}
+
+    @property
+    def started(self) -> Started | None:
+        return self.feed.started
+
+    # --- what clients ask ----------------------------------------------------------------------------------------
+
+    def viewer(self, offset: int = 0) -> Viewer:
+        """Attach a reader of everything from `offset` on. Close it to detach."""
+        self._leave_at = math.inf
+        return self.feed.viewer(offset)
+
+    async def write(self, data: bytes, reader: Viewer | None = None) -> None:
+        """Give the program input; what comes before it runs is kept for it. Does not wait for the program to read.
+
+        `reader` is not woken for the echo, which is logged before this returns: poll it. Raises BadRequest with code
+        `input_overflow` (nothing was taken) or `input_closed`. After the end nothing happens.
+        """
+        if not data or self.ended is not None:
+            return
+        if self._program is None or self._compiling:
+            self._write_early(data)
+            return
+        self.feed.touch()
+        self._program.write(data, reader)
+        if self._attention is not None:
+            self._attention.input(data)
+
+    def close_input(self) -> None:
+        """The program sees the end of its input, after all that was written."""
+        self._early_end = True
+        if self._program is not None and not self._compiling:
+            self.feed.touch()
+            self._program.close_input()
+
+    def resize(self, window: Window) -> None:
+        """Change the size of the program's terminals. Raises BadRequest."""
+        if not (1 <= window.rows <= 0xFFFF and 1 <= window.cols <= 0xFFFF):
+            raise BadRequest(f"window: {window.rows} x {window.cols} is not between 1 and 65535")
+        self._window = window
+        if self._program is not None:
+            self._program.resize(window)
+
+    async def signal(self, name: str) -> None:
+        """Signal the foreground process group, by a name without SIG. Waits until something runs. Raises BadRequest."""
+        try:
+            number = signal.Signals[f"SIG{name}"]
+        except KeyError:
+            raise BadRequest(f"signal {name!r} is not known", hint="names are as in INT, TERM, KILL") from None
+        await self._begun.wait()
+        if self._box is not None and self._program is not None:
+            try:
+                await self._box.signal(self._program.process, number, "foreground")
+            except BrokenBox:
+                return  # it ended meanwhile, and with it the program
+
+    def kill(self, message: str = "") -> None:
+        """End it at once. Does not wait."""
+        self._decide(Verdict(Outcome.KILLED, message))
+
+    # --- its life --------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Run it to its end. Returns when the box is gone, which is after `ended` was told."""
+        try:
+            async with open_box(self._host, self._spec) as box:
+                self._box = box
+                self._note("box")
+                with self._scope:
+                    await self._steps(box)
+                self._conclude()
+        except RunnerdError as problem:
+            self.abort(Outcome.FAILED, problem.message)
+
+    def abort(self, outcome: Outcome, message: str) -> None:
+        """Tell its end, whatever became of `serve`; unless it has ended."""
+        self._decide(Verdict(outcome, message))
+        self._conclude()
+
+    async def _steps(self, box: Box) -> None:
+        files: dict[str, bytes] | None = self._plan.files
+        try:
+            if self._plan.compile is not None:
+                done = await self._step(box, self._plan.compile, files, "compile")
+                if done is None:
+                    self._box_over(box)
+                    return
+                if done.code != 0:
+                    self._judge(done, Outcome.COMPILE_ERROR)
+                    return
+                self._compiling, files = False, None
+            done = await self._step(box, self._plan.run, files, "program")
+            if done is None:
+                self._box_over(box)
+            else:
+                self._judge(done, Outcome.EXITED)
+        except BoxError as problem:
+            self._box_over(box, problem)
+
+    async def _step(self, box: Box, argv: tuple[str, ...], files: dict[str, bytes] | None, name: str) -> Exit | None:
+        """Run one process to its end; None when the box ended first. Its output is in the log then, all of it."""
+        work = self._spec.work
+        launch = Launch(argv, environment(self.run, self._plan.env, work), self.run.mode, work, self._window)
+        process: Process | None = None
+        with trio.move_on_after(START_SECONDS):
+            process = await box.start(launch, files)
+        if process is None:
+            raise BoxError(f"the box did not start {argv[0]} within {START_SECONDS:g} s")
+        self._note(name)
+        self._since = trio.current_time()
+        self._exit = None
+        program: Program | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                self._program = program = Program(process, self.feed, nursery)
+                if name == "program":
+                    self._begin(box, program, nursery)
+                elif process.mode == "pipes":
+                    program.close_input()
+                self._tell_started()
+                nursery.start_soon(self._keep_time)
+                await process.exited.wait()
+                if process.mode == "pipes":
+                    with trio.move_on_after(DRAIN_SECONDS):
+                        await program.drained.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self._program = self._attention = None
+            self._exit = process.exit
+            if program is not None:
+                program.take_rest()
+                program.close()
+        if name == "compile":
+            box.release(process)
+        return process.exit
+
+    def _begin(self, box: Box, program: Program, nursery: trio.Nursery) -> None:
+        """The program itself runs: it gets what was written early, and its waiting is told."""
+        self.feed.touch()
+        early = (self.run.stdin or b"") + self._early
+        self._early.clear()
+        if early:
+            program.write(early, bounded=False)
+        if self.run.stdin is not None or self._early_end:
+            program.close_input()
+        if program.process.mode != "pipes" and box.handles is not None:
+            self._attention = Attention(box.handles, self.feed, program, self._tell_state)
+            nursery.start_soon(self._attention.run)
+
+    def _write_early(self, data: bytes) -> None:
+        if self._early_end:
+            raise BadRequest("the program's input has been closed", code="input_closed")
+        if len(self._early) + len(data) > INPUT_MAX:
+            raise BadRequest(f"the program does not run yet, and {INPUT_MAX} bytes can wait", code="input_overflow")
+        self._early += data
+
+    # --- timers ----------------------------------------------------------------------------------------------------
+
+    async def _keep_time(self) -> None:
+        limits = self._spec.limits
+        wall = COMPILE_SECONDS if self._compiling else limits.wall
+        idle = 0.0 if self._compiling else limits.idle
+        while True:
+            ends = {
+                Outcome.WALL: self._since + (wall or math.inf),
+                Outcome.IDLE: self.feed.active + (idle or math.inf),
+                Outcome.KILLED: self._leave_at,
+            }
+            outcome = min(ends, key=lambda name: ends[name])
+            if ends[outcome] <= trio.current_time():
+                break
+            with trio.CancelScope(deadline=ends[outcome]) as self._nap:
+                await trio.sleep_forever()
+        if outcome is Outcome.KILLED:
+            self.kill("nobody is attached")
+        elif self._compiling:
+            self._decide(Verdict(outcome, f"compiling took longer than {wall:g} s"))
+        else:
+            self._exceed(outcome)
+
+    def _deserted(self) -> None:
+        self._leave_at = trio.current_time() + self._detach
+        if not self._detach:
+            self.kill("nobody is attached")
+        elif self._nap is not None:
+            self._nap.deadline = min(self._nap.deadline, self._leave_at)
+
+    # --- its end ---------------------------------------------------------------------------------------------------
+
+    def _exceed(self, outcome: Outcome) -> None:
+        limits = self._spec.limits
+        values = {name: getattr(limits, name) for name in ("wall", "idle", "cpu", "memory", "processes", "output")}
+        self._decide(Verdict(outcome, _MESSAGES[outcome].format(**values)))
+
+    def _box_over(self, box: Box, problem: BoxError | None = None) -> None:
+        """The box ended before the program did."""
+        if box.exceeded is not None:
+            self._exceed(box.exceeded)
+        else:
+            told = box.failure or problem
+            self._decide(Verdict(Outcome.FAILED, told.message if told is not None else "the box has ended"))
+
+    def _judge(self, done: Exit, outcome: Outcome) -> None:
+        """The process ended by itself, or by a limit that the kernel holds. `outcome` when it exited."""
+        limit = self._spec.limits.cpu
+        spent = bool(limit) and done.cpu >= limit
+        by_cpu = done.signal == signal.SIGXCPU or (
+            spent and (done.signal == signal.SIGKILL or done.code == 128 + signal.SIGXCPU)
+        )
+        if by_cpu:
+            self._exceed(Outcome.CPU)
+        elif done.signal is None:
+            self._decide(Verdict(outcome, code=done.code))
+        else:
+            ended = Outcome.SIGNAL if outcome is Outcome.EXITED else outcome
+            self._decide(Verdict(ended, signal=_signal_name(done.signal)))
+
+    def _decide(self, verdict: Verdict) -> None:
+        if self._verdict is not None:
+            return
+        self._verdict = verdict
+        self._scope.cancel()
+        if self._box is not None:
+            self._box.kill()
+
+    def _conclude(self) -> None:
+        """Tell the end that was decided, once."""
+        verdict = self._verdict
+        if verdict is None or self.ended is not None:
+            return
+        self._note("end")
+        now, done, box = trio.current_time(), self._exit, self._box
+        usage = Usage(
+            cpu=done.cpu if done is not None else box.cpu if box is not None else 0.0,
+            memory=max(done.memory if done is not None else 0, box.peak if box is not None else 0),
+            wall=now - self._since if self._since else 0.0,
+        )
+        if self.feed.first_output is not None:
+            self._times["output"] = round((self.feed.first_output - self.asked) * 1000, 3)
+        by_itself = verdict.outcome in (Outcome.EXITED, Outcome.SIGNAL, Outcome.COMPILE_ERROR)
+        self.state = "finished" if by_itself else "terminated"
+        self.ended = Ended(verdict.outcome, verdict.code, verdict.signal, verdict.message, usage, self._times)
+        self._begun.set()
+        self.feed.mark(self.ended)
+
+    # --- what viewers are told -------------------------------------------------------------------------------------
+
+    def _tell_started(self) -> None:
+        if not self._begun.is_set():
+            self._begun.set()
+            self.state = "running"
+            self.feed.start(Started(self.id, self.run.language, self.run.mode, dict(self._times)))
+
+    def _tell_state(self, state: State) -> None:
+        if self.state != state:
+            self.state = state
+            self.feed.mark(StateChange(state))
+
+    def _note(self, step: str) -> None:
+        self._times[step] = round((trio.current_time() - self.asked) * 1000, 3)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name.removeprefix("SIG")
+    except ValueError:
+        return str(number)

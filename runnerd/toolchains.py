@@ -1,0 +1,181 @@
+"""The languages: data files under toolchains/, read into values, and how each runs a set of files."""
+
+import importlib.util
+import shutil
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import msgspec
+
+from runnerd.errors import BadRequest, ConfigError, UnknownLanguage
+from runnerd.resources import folder
+
+
+class Need(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A program a language cannot do without, as an absolute path in a box, and the package that brings it."""
+
+    program: str
+    package: str
+
+
+class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A small interactive program, what to answer it, and all it then writes to stdout when it runs on pipes."""
+
+    code: str
+    input: str
+    output: str
+
+
+class PythonPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A Python package that carries the language, shown in boxes at `target`."""
+
+    module: str
+    target: str
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    source: str
+    run: tuple[str, ...]
+    needs: tuple[Need, ...]
+    sample: Sample
+    aliases: tuple[str, ...] = ()
+    compile: tuple[str, ...] | None = None
+    env: dict[str, str] = {}
+    split: dict[str, str] = {}
+    raises: dict[str, int] = {}
+    binds: tuple[tuple[str, str], ...] = ()
+    python_package: PythonPackage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to put into a box and run there: files by path, an optional compile step, the program, its variables."""
+
+    files: dict[str, bytes]
+    compile: tuple[str, ...] | None
+    run: tuple[str, ...]
+    env: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchain:
+    """One language. `binds` are (host path, path in the box); `raises` limits it cannot live without."""
+
+    id: str
+    name: str
+    aliases: tuple[str, ...]
+    source: str
+    compile: tuple[str, ...] | None
+    run: tuple[str, ...]
+    env: Mapping[str, str]
+    binds: tuple[tuple[str, str], ...]
+    needs: tuple[Need, ...]
+    split: Mapping[str, str]
+    raises: Mapping[str, int]
+    sample: Sample
+
+    def plan(self, files: Mapping[str, bytes], main: str | None, args: tuple[str, ...], mode: str) -> Plan:
+        """How to run `files` ("" names the toolchain's own source file); `main` is the one to start.
+
+        Without `main` it is the toolchain's own source name, or the only file. Raises BadRequest.
+        """
+        named = {path or self.source: data for path, data in files.items()}
+        if main is None:
+            main = next(iter(named)) if len(named) == 1 else self.source
+        if main not in named:
+            raise BadRequest(
+                f"there is no file {main} to run" if named else "no files were given",
+                hint=f"name it in `main`, one of: {', '.join(named)}" if named else "send `code` or `files`",
+            )
+        return Plan(
+            files=named,
+            compile=_fill(self.compile, main) if self.compile else None,
+            run=(*_fill(self.run, main), *args),
+            env={**self.env, **(self.split if mode == "split" else {})},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Toolchains:
+    """All languages by id; names and aliases find them too, in any case."""
+
+    by_id: Mapping[str, Toolchain]
+    _names: Mapping[str, str] = field(repr=False)
+
+    def get(self, name: str) -> Toolchain:
+        """Raises UnknownLanguage, whose hint lists the known ones."""
+        try:
+            return self.by_id[self._names[name.lower()]]
+        except KeyError:
+            raise UnknownLanguage(
+                f"unknown language {name!r}", hint=f"known languages: {', '.join(self.by_id)}"
+            ) from None
+
+    def all(self) -> list[Toolchain]:
+        return list(self.by_id.values())
+
+    def for_file(self, path: Path) -> Toolchain:
+        """The language of a file by its ending. Raises UnknownLanguage."""
+        for toolchain in self.by_id.values():
+            if path.suffix and path.suffix == PurePosixPath(toolchain.source).suffix:
+                return toolchain
+        raise UnknownLanguage(
+            f"no language is known for {path.name}", hint=f"name one: --language {'|'.join(self.by_id)}"
+        )
+
+    def missing(self, toolchain: Toolchain) -> list[Need]:
+        """What this host lacks of it."""
+        return [need for need in toolchain.needs if not _present(need.program, toolchain.binds)]
+
+
+def load(path: Path | None = None) -> Toolchains:
+    """Every *.toml of a folder, in the order of their names. Raises ConfigError naming the file and the key."""
+    by_id: dict[str, Toolchain] = {}
+    names: dict[str, str] = {}
+    for file in sorted((path or folder("toolchains")).glob("*.toml")):
+        try:
+            data = msgspec.convert(tomllib.loads(file.read_text()), _File)
+        except (msgspec.ValidationError, tomllib.TOMLDecodeError) as problem:
+            raise ConfigError(f"{file}: {problem}") from None
+        binds = data.binds + (_package(data.python_package) if data.python_package else ())
+        by_id[file.stem] = Toolchain(
+            id=file.stem,
+            name=data.name,
+            aliases=data.aliases,
+            source=data.source,
+            compile=data.compile,
+            run=data.run,
+            env=data.env,
+            binds=binds,
+            needs=data.needs,
+            split=data.split,
+            raises=data.raises,
+            sample=Sample(data.sample.code.lstrip("\n"), data.sample.input, data.sample.output),
+        )
+        for name in (file.stem, data.name, *data.aliases):
+            if names.setdefault(name.lower(), file.stem) != file.stem:
+                raise ConfigError(f"{file}: the name {name} is {names[name.lower()]}'s already")
+    return Toolchains(by_id, names)
+
+
+def _fill(words: tuple[str, ...], main: str) -> tuple[str, ...]:
+    path = PurePosixPath(main)
+    return tuple(word.replace("{main}", main).replace("{stem}", path.stem) for word in words)
+
+
+def _package(package: PythonPackage) -> tuple[tuple[str, str], ...]:
+    """Where the Python package lies, found without importing it; nothing when it is not installed."""
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or not spec.submodule_search_locations:
+        return ()
+    return ((spec.submodule_search_locations[0], package.target),)
+
+
+def _present(program: str, binds: tuple[tuple[str, str], ...]) -> bool:
+    for source, target in binds:
+        if program.startswith(f"{target}/"):
+            return (Path(source) / program.removeprefix(f"{target}/")).exists()
+    return shutil.which(program) is not None

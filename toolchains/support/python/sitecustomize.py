@@ -1,0 +1,44 @@
+"""Puts input()'s prompt on stdout in split mode, where stdin and stdout are one terminal and stderr another.
+
+CPython hands the prompt to PyOS_Readline when both are terminals, which writes it to stderr. Then forgets itself: the
+folder leaves sys.path, and the host's own sitecustomize, if any, runs as it would have.
+"""
+
+import ctypes
+import os
+import sys
+
+sys.path[:] = [folder for folder in sys.path if folder != os.path.dirname(__file__)]
+os.environ.pop("PYTHONPATH", None)
+del sys.modules["sitecustomize"]
+
+if os.isatty(0) and os.isatty(1):
+    _READER = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    _malloc = ctypes.pythonapi.PyMem_RawMalloc
+    _malloc.restype, _malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+
+    def _read_line(stdin: int, stdout: int, prompt: bytes) -> int:
+        sys.stdout.flush()
+        os.write(1, prompt or b"")
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            try:
+                data = os.read(0, 4096)
+            except KeyboardInterrupt:
+                raise
+            if not data:
+                break
+            line += data
+        buffer = _malloc(len(line) + 1)
+        ctypes.memmove(buffer, bytes(line) + b"\0", len(line) + 1)
+        return buffer
+
+    _reader = _READER(_read_line)
+    ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_ReadlineFunctionPointer").value = ctypes.cast(
+        _reader, ctypes.c_void_p
+    ).value
+
+try:
+    import sitecustomize  # noqa: F401  the host's
+except ImportError:
+    pass
