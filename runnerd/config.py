@@ -5,7 +5,7 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -19,11 +19,7 @@ Seconds = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=1)]
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of all tables of the configuration: immutable, no unknown keys."""
-
-
-class Profile(Struct):
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named set of limits of one box. Sizes in bytes (or "64MiB"), times in seconds (0: no such limit)."""
 
     memory: Size = 512 * 1024**2
@@ -67,7 +63,7 @@ SESSION: dict[str, Any] = {
 BUILTIN_PROFILES: dict[str, dict[str, Any]] = {"default": {}, "widget": WIDGET, "session": SESSION}
 
 
-class Boxes(Struct):
+class Boxes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Admission: how many boxes live at once, and who waits."""
 
     max: Count = 64
@@ -77,7 +73,7 @@ class Boxes(Struct):
     """Seconds after which a waiting run is answered `busy`."""
 
 
-class Http(Struct):
+class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The port and its connections."""
 
     origins: tuple[str, ...] = ()
@@ -94,28 +90,28 @@ class Http(Struct):
     pong_deadline: Seconds = 20.0
 
 
-class Drain(Struct):
+class Drain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What SIGTERM does."""
 
     seconds: Seconds = 30.0
     """How long running sessions may go on."""
 
 
-class Auth(Struct):
+class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may run programs."""
 
     anonymous: Literal["auto", "always", "never"] = "auto"
     """Without a key: auto allows it only when the daemon listens on loopback or a Unix socket."""
 
 
-class Uids(Struct):
+class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Host uids for boxes of a root daemon, one per live box."""
 
     first: Annotated[int, Meta(ge=1000)] = 200_000
     last: Annotated[int, Meta(ge=1000)] = 265_535
 
 
-class Config(Struct):
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. `state_dir` holds keys and caches; `node` is part of every id."""
 
     listen: str = "127.0.0.1:8080"
@@ -165,9 +161,10 @@ def parse(data: dict[str, Any], source: str = "configuration") -> Config:
     """Settings as TOML gives them -> Config. Profiles override the built-in one of their name, or `default`."""
     _refuse_unknown(data, source)
     data = dict(data)
-    profiles = data.get("profiles", {})
+    profiles: Any = data.get("profiles", {})
     if isinstance(profiles, dict):
-        given = {name: _sizes(fields, f"{source}: profiles.{name}") for name, fields in profiles.items()}  # type: ignore[misc]
+        tables = cast(dict[str, Any], profiles)
+        given = {name: _sizes(fields, f"{source}: profiles.{name}") for name, fields in tables.items()}
         merged: dict[str, Any] = {**BUILTIN_PROFILES}
         for name, fields in given.items():
             merged[name] = {**BUILTIN_PROFILES.get(name, {}), **fields} if isinstance(fields, dict) else fields

@@ -31,17 +31,17 @@ class Start:
 
     stream: int
     language: str
-    files: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     main: str | None = None
     args: tuple[str, ...] = ()
     argv: tuple[str, ...] | None = None
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict[str, str])
     mode: Mode = "terminal"
     rows: int = 24
     cols: int = 80
     stdin: bytes | None = None
     """Given: fed to the program and then closed."""
-    limits: dict[str, float] = field(default_factory=dict)
+    limits: dict[str, float] = field(default_factory=dict[str, float])
     """Wishes by the names of sandbox.spec.Limits; only what is lower than the profile's is granted."""
 
 

@@ -48,7 +48,7 @@ T = TypeVar("T")
 Fields = dict[str, Any]
 
 
-class Terminal:
+class TerminalAdapter:
     """Bad frames are answered by error frames; nothing raises. Which streams live is the conversation's to know."""
 
     def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
@@ -123,11 +123,8 @@ class Terminal:
                 )
 
     def _start(self, fields: Fields) -> Sequence[Command]:
-        stream = _stream(fields)
-        if stream in self._live:
-            raise BadRequest(f"stream {stream} runs a program already", hint="use another number", code="stream_in_use")
         command = Start(
-            stream=stream,
+            stream=_stream(fields),
             language=_field(fields, "language", str, "", "text"),
             files=_files(fields),
             main=_optional(fields, "main"),
@@ -242,7 +239,7 @@ def _content(value: object, name: str) -> bytes:
                 return base64.b64decode(encoded, validate=True)
             except (binascii.Error, ValueError):
                 raise BadRequest(f"{name} is not base64") from None
-    raise BadRequest(f"{name} is {_shown(value)}", hint=f'{name}: text, or {{"base64": "..."}}')
+    raise BadRequest(f"{name} is {_shown(cast(object, value))}", hint=f'{name}: text, or {{"base64": "..."}}')
 
 
 def _words(fields: Fields, name: str) -> tuple[str, ...] | None:

@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +67,7 @@ class Host:
 @contextmanager
 def open_host(
     config: Config, *, limits: Literal["cgroup", "best-effort", "auto"], state_dir: Path | None = None
-) -> Iterator[Host]:
+) -> Generator[Host]:
     """Prepare this machine for boxes. Call from the main thread before other threads start.
 
     A root daemon gets a mount namespace of its own first, so that what it mounts for boxes is seen by nobody else

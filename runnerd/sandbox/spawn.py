@@ -11,6 +11,10 @@ import trio
 from runnerd.sandbox._native import ffi, lib
 
 
+alive: set[int] = set()
+"""Processes that were started here and not waited for yet. Any other child of the daemon is an orphan of a box."""
+
+
 class Child:
     """A started process. `wait` must be completed once, and closes the pidfd."""
 
@@ -18,6 +22,7 @@ class Child:
 
     def __init__(self, pid: int, pidfd: int) -> None:
         self.pid, self.pidfd = pid, pidfd
+        alive.add(pid)
 
     def kill(self, signum: int = signal.SIGKILL) -> None:
         """Signal it; no error when it is gone already."""
@@ -31,6 +36,7 @@ class Child:
         info = os.waitid(os.P_PIDFD, self.pidfd, os.WEXITED)  # noqa: ASYNC222  it has ended
         os.close(self.pidfd)
         self.pidfd = -1
+        alive.discard(self.pid)
         assert info is not None
         return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
 

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class Uids:
         os.close(self._fd)
 
     @contextmanager
-    def take(self) -> Iterator[int]:
+    def take(self) -> Generator[int]:
         """A free uid for as long as the block runs. Raises SetupError when the whole range is in use."""
         slot = self._take()
         try:

@@ -1,7 +1,7 @@
 """Serves HTTP on an accepted stream by Hypercorn, which knows nothing of the listener and is kept from doing more."""
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import h11
 import trio
@@ -12,7 +12,8 @@ from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
-from hypercorn.utils import parse_socket_addr
+from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]
+from starlette.types import ASGIApp
 
 from runnerd.server.head import Head, from_request
 from runnerd.server.stream import ConnectionStream
@@ -60,7 +61,7 @@ class _Server(TCPServer):
                 self.protocol_send,
             )
             await self.protocol.initiate()
-            await self.idle_task.restart(task_group, self._idle_timeout)
+            await self.idle_task.restart(task_group, self._idle_timeout)  # pyright: ignore[reportUnknownMemberType]
             try:
                 await self._read_data()
             except _Upgrade as upgrade:
@@ -73,8 +74,8 @@ class _Server(TCPServer):
 class HttpServer:
     """One Starlette app for all connections."""
 
-    def __init__(self, app: ASGIFramework, *, head_size: int) -> None:
-        self._app = ASGIWrapper(app)
+    def __init__(self, app: ASGIApp, *, head_size: int) -> None:
+        self._app = ASGIWrapper(cast(ASGIFramework, app))
         self._config = Config()
         self._config.errorlog = logging.getLogger("runnerd.server.hypercorn")
         self._config.include_server_header = False
@@ -82,12 +83,17 @@ class HttpServer:
         self._config.h11_max_incomplete_size = head_size
         self._context: WorkerContext | None = None
 
+    async def terminate(self) -> None:
+        """Close idle connections now, and the others after the answer that is under way."""
+        if self._context is not None:
+            await self._context.terminated.set()
+
     async def serve(self, stream: ConnectionStream) -> Head | None:
         """Answer requests until the connection closes: None. Or until a client asks for a WebSocket: its head, which
         `stream` then replays. May raise anything that a client provokes in Hypercorn."""
         if self._context is None:
             self._context = WorkerContext(None)
-        server = _Server(self._app, self._config, self._context, LifespanState({}), stream)  # pyright: ignore
+        server = _Server(self._app, self._config, self._context, LifespanState({}), stream)  # pyright: ignore[reportArgumentType]
         try:
             await server.run()
         except OSError:

@@ -7,8 +7,13 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-TYPES = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
-TYPES |= {".woff2": "font/woff2", ".json": "application/json", ".txt": "text/plain"}
+TYPES = {
+    ".js": "text/javascript",
+    ".css": "text/css",
+    ".html": "text/html",
+    ".svg": "image/svg+xml",
+    ".woff2": "font/woff2",
+}
 TEXT = ("text/", "image/svg", "application/json")
 WORTH_PACKING = 1024
 HASHED = re.compile(r"-[\w-]{8,}\.\w+$")

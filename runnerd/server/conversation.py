@@ -83,7 +83,7 @@ class _Stream:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.session: "Session | None" = None
+        self.session: Session | None = None
         self.viewer: Viewer | None = None
         self.early: list[StreamCommand] = []
         self.early_bytes = 0
@@ -233,7 +233,7 @@ class Conversation:
             stream.signals -= 1
 
     async def _program(self, stream: _Stream, start: Start) -> None:
-        session: "Session | None" = None
+        session: Session | None = None
         try:
             with stream.scope:
                 session = await self._registry.start(run_of(start))

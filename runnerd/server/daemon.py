@@ -1,12 +1,12 @@
 """The daemon: opens what it needs, serves, and stops in order."""
 
 import logging
-import os
 import resource
 import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
-from functools import partial
-from pathlib import Path
 from typing import Literal
 
 import prctl
@@ -15,7 +15,7 @@ import trio
 from runnerd import toolchains
 from runnerd.config import Config
 from runnerd.errors import Busy
-from runnerd.protocols.terminal import SUBPROTOCOL, TerminalAdapter
+from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
 from runnerd.server import address, assets, logs, orphans
@@ -23,7 +23,7 @@ from runnerd.server.asgi import HttpServer
 from runnerd.server.auth import Doorkeeper, key_in
 from runnerd.server.conversation import Conversation, Drain
 from runnerd.server.head import Head
-from runnerd.server.http import TERMINAL, Language, Site, make_app
+from runnerd.server.http import Language, Site, make_app
 from runnerd.server.listener import Listener, Settings
 from runnerd.server.metrics import Metric
 from runnerd.server.notify import notify
@@ -36,6 +36,8 @@ from runnerd.store import Store
 log = logging.getLogger("runnerd.server")
 
 LimitsWish = Literal["cgroup", "best-effort", "auto"]
+
+MakeRegistry = Callable[[Host, toolchains.Toolchains, Config, trio.Nursery], Registry]
 
 FLUSH = 3.0
 """Seconds that connections have, after the last session ended, to take what they were sent."""
@@ -50,57 +52,169 @@ def run_daemon(config: Config, limits: LimitsWish) -> None:
 
     Raises SetupError or ConfigError for what keeps the daemon from starting.
     """
+    begun = time.monotonic()
     logs.set_up()
     where = address.parse(config.listen)
-    prctl.set_name("runnerd")
-    prctl.set_child_subreaper(1)
+    prctl.set_name("runnerd")  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+    prctl.set_child_subreaper(1)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
     with ExitStack() as stack:
         sockets = address.listen(where)
         stack.callback(address.close, where, sockets)
         host = stack.enter_context(open_host(config, limits=limits, state_dir=config.state))
-        daemon = Daemon(config, host, toolchains.load(), where.loopback)
-        trio.run(daemon.run, address.bound(where, sockets), sockets, strict_exception_groups=True)
+        daemon = Daemon(config, host, toolchains.load(), stack, loopback=where.loopback)
+        trio.run(daemon.run, address.bound(where, sockets), sockets, begun)
 
 
 class Daemon:
-    """All parts joined. `loopback`: only this machine can connect."""
+    """All parts joined. `stack` closes what is opened later; `loopback`: only this machine can connect."""
 
-    def __init__(self, config: Config, host: Host, languages: toolchains.Toolchains, *, loopback: bool) -> None:
+    def __init__(
+        self,
+        config: Config,
+        host: Host,
+        languages: toolchains.Toolchains,
+        stack: ExitStack,
+        *,
+        loopback: bool,
+        make_registry: MakeRegistry = Registry,
+    ) -> None:
+        self._make_registry = make_registry
         self._config = config
         self._host = host
         self._toolchains = languages
-        self._loopback = loopback
+        self._stack = stack
+        self._store: Store | None = None
         self._gate = Gate(config.http.origins, config.http.hosts, loopback=loopback)
+        self._doorkeeper = Doorkeeper(self._verify, anonymous=config.auth.anonymous, loopback=loopback)
         self._drain = Drain(config.drain.seconds)
 
-    async def run(self, where: address.Address, sockets: list[socket.socket]) -> None:
-        """Serve on `sockets` until a signal comes and the sessions are over. The sockets are closed then."""
+    async def run(self, where: address.Address, sockets: list[socket.socket], begun: float) -> None:
+        """Serve on `sockets` until a signal comes and the sessions are over. `begun`: when the start began."""
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
+                self._registry = self._make_registry(self._host, self._toolchains, self._config, nursery)
+                self._http = HttpServer(make_app(self._site()), head_size=self._config.http.head_size)
+                self._listener = Listener(self._settings(), self._gate, self._http, {PATH: self._terminal})
                 nursery.start_soon(orphans.reap)
-                async with trio.open_nursery() as sessions:
-                    self._registry = Registry(self._host, self._toolchains, self._config, sessions)
-                    self._listener = self._make_listener()
-                    await self._serve(where, sockets, nursery, signals)
-                    sessions.cancel_scope.cancel()
+                async with trio.open_nursery() as connections:
+                    accepting = trio.CancelScope()
+                    nursery.start_soon(self._accept, accepting, sockets, connections)
+                    self._say_ready(where, begun)
+                    received = await anext(signals)
+                    accepting.cancel()
+                    await self._stop(signal.Signals(received), signals)
+                    connections.cancel_scope.deadline = trio.current_time() + FLUSH
                 nursery.cancel_scope.cancel()
+        log.info("stopped")
 
-    async def _serve(
-        self,
-        where: address.Address,
-        sockets: list[socket.socket],
-        nursery: trio.Nursery,
-        signals: AsyncIterator[int],
-    ) -> None:
-        async with trio.open_nursery() as connections:
-            accepting = trio.CancelScope()
-            nursery.start_soon(self._accept, accepting, sockets, connections)
-            log.info("ready", extra={"address": where, "limits": self._host.limits_mode})
-            notify("READY=1\nSTATUS=listening on " + str(where))
-            received = await anext(signals)
-            log.info("stopping", extra={"signal": signal.Signals(received).name, "seconds": self._drain.seconds})
-            notify("STOPPING=1")
-            accepting.cancel()
-            self._drain.begun.set()
-            await self._until_over(signals)
-            connections.cancel_scope.deadline = trio.current_time() + FLUSH
+    async def _accept(self, scope: trio.CancelScope, sockets: list[socket.socket], connections: trio.Nursery) -> None:
+        with scope:
+            await self._listener.accept(sockets, connections)
+
+    def _say_ready(self, where: address.Address, begun: float) -> None:
+        shown = f"http://{where}" if isinstance(where, address.TcpAddress) else where
+        mode = self._host.limits_mode
+        if mode == "best-effort":
+            log.warning("limits: best-effort (rlimits and a watcher stand in for cgroup v2)")
+        else:
+            log.info("limits: %s", mode)
+        took = round((time.monotonic() - begun) * 1000)
+        log.info("listening on %s", shown, extra={"milliseconds": took})
+        notify(f"READY=1\nSTATUS=listening on {shown}, limits: {mode}")
+
+    async def _stop(self, received: signal.Signals, signals: AsyncIterator[int]) -> None:
+        """Tell clients, then wait for the sessions: until the deadline, or until a second signal."""
+        log.info("stopping", extra={"signal": received.name, "deadline": f"{self._drain.seconds:g}s"})
+        notify("STOPPING=1")
+        self._drain.begun.set()
+        patience = trio.CancelScope()
+
+        async def cut_short() -> None:
+            await anext(signals)
+            log.warning("a second signal: sessions end now")
+            patience.cancel()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cut_short)
+            with patience:
+                await self._registry.drain(self._drain.seconds)
+            nursery.cancel_scope.cancel()
+        with trio.move_on_after(FLUSH):
+            await self._registry.drain(0)
+        await self._http.terminate()
+
+    async def _terminal(self, stream: ConnectionStream, head: Head) -> None:
+        key = key_in(head)
+
+        async def converse(transport: WebSocketTransport) -> None:
+            await Conversation(transport, TerminalAdapter(), self._registry, self._doorkeeper, self._drain, key).run()
+
+        http = self._config.http
+        keepalive = Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
+        await serve_websocket(stream, head, keepalive, (SUBPROTOCOL,), converse)
+
+    def _verify(self, key: str) -> object:
+        if self._store is None:
+            self._store = Store(self._config.state)
+            self._stack.callback(self._store.close)
+        return self._store.verify(key)
+
+    def _settings(self) -> Settings:
+        http = self._config.http
+        return Settings(
+            connections=min(http.connections, _room_for_connections(self._config.boxes.max)),
+            head_timeout=http.head_timeout,
+            head_size=http.head_size,
+            send_deadline=http.send_deadline,
+        )
+
+    def _site(self) -> Site:
+        return Site(
+            gate=self._gate,
+            assets=assets.load(folder("web")),
+            limits=self._host.limits_mode,
+            languages=self._languages,
+            metrics=self._metrics,
+            full=self._refuse_when_full,
+            draining=self._drain.begun.is_set,
+        )
+
+    def _languages(self) -> list[Language]:
+        return [_language(each, self._toolchains.missing(each)) for each in self._toolchains.all()]
+
+    def _refuse_when_full(self) -> None:
+        status, boxes = self._registry.status(), self._config.boxes
+        if status.boxes >= boxes.max and status.queued >= boxes.queue:
+            raise Busy("every box is taken, and the queue is full", retry_after=boxes.queue_wait)
+
+    def _metrics(self) -> Iterable[Metric]:
+        status, listener = self._registry.status(), self._listener
+        yield Metric("boxes", "gauge", "Live boxes.", status.boxes)
+        yield Metric("boxes_max", "gauge", "Boxes that may live at a time.", status.boxes_max)
+        yield Metric("queue", "gauge", "Runs that wait for a box.", status.queued)
+        yield Metric("sessions_started_total", "counter", "Sessions that were started.", status.started)
+        for outcome, count in status.ended.items():
+            yield Metric("sessions_ended_total", "counter", "Sessions that ended.", count, {"outcome": outcome})
+        yield Metric("connections", "gauge", "Open connections.", listener.open)
+        yield Metric("connections_total", "counter", "Connections that were accepted.", listener.accepted)
+        yield Metric("connections_refused_total", "counter", "Connections beyond the maximum.", listener.refused)
+        yield Metric("draining", "gauge", "1 while the daemon stops.", status.draining)
+
+
+def _language(toolchain: toolchains.Toolchain, missing: list[toolchains.Need]) -> Language:
+    return Language(
+        id=toolchain.id,
+        name=toolchain.name,
+        aliases=toolchain.aliases,
+        source=toolchain.source,
+        sample={"code": toolchain.sample.code, "input": toolchain.sample.input},
+        available=not missing,
+        missing=[{"program": need.program, "package": need.package} for need in missing],
+    )
+
+
+def _room_for_connections(boxes: int) -> int:
+    """Raise the soft limit of descriptors to the hard one; how many connections fit beside the boxes."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(16, hard - RESERVE - PER_BOX * boxes)

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runnerd.errors import Busy, NotFound, RunnerdError
+from runnerd.protocols.terminal import PATH
 from runnerd.sandbox.spec import LimitsMode
 from runnerd.server import openapi
 from runnerd.server.assets import Asset
@@ -33,7 +34,6 @@ ALWAYS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
-TERMINAL = "/api/v1/terminal"
 NO_PAGE = "The page was not built: run scripts/setup. The API is at /api/v1/openapi.json.\n"
 
 
@@ -109,7 +109,7 @@ def make_app(site: Site) -> ASGIApp:
             Route("/metrics", metrics),
             Route("/api/v1/languages", languages),
             Route("/api/v1/openapi.json", document),
-            Route(TERMINAL, terminal),
+            Route(PATH, terminal),
             *(Route(path, page) for path in {"/", *site.assets}),
         ],
         exception_handlers={HTTPException: _starlette_error, RunnerdError: _error, Exception: _error},

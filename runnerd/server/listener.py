@@ -129,4 +129,3 @@ class Listener:
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("a refused connection broke")
         stream.socket.close()
-

@@ -1,7 +1,7 @@
 """Counts for operators, in Prometheus' text format."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -11,12 +11,18 @@ class Metric:
     kind: Literal["gauge", "counter"]
     help: str
     value: float
+    labels: dict[str, str] = field(default_factory=dict[str, str])
 
 
 def render(metrics: Iterable[Metric]) -> str:
-    """Prometheus' exposition format, version 0.0.4."""
+    """Prometheus' exposition format, version 0.0.4. Metrics of one name come together; label values are plain words."""
     lines: list[str] = []
+    described = ""
     for metric in metrics:
         name = f"runnerd_{metric.name}"
-        lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}", f"{name} {metric.value:g}"]
+        if name != described:
+            lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} {metric.kind}"]
+            described = name
+        labels = ",".join(f'{key}="{value}"' for key, value in metric.labels.items())
+        lines.append(f"{name}{{{labels}}} {metric.value:.17g}" if labels else f"{name} {metric.value:.17g}")
     return "\n".join(lines) + "\n"

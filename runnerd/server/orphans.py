@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import trio
 
@@ -11,14 +13,15 @@ from runnerd.sandbox import spawn
 
 async def reap() -> None:
     """Reap orphans until cancelled; the daemon's own children are left to who waits for them."""
-    children = f"/proc/self/task/{threading.main_thread().native_id}/children"
     with trio.open_signal_receiver(signal.SIGCHLD) as signals:
         async for _ in signals:
-            with open(children) as file:
-                pids = [int(word) for word in file.read().split()]
-            for pid in pids:
-                if pid not in spawn.alive:
-                    try:
-                        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
-                    except ChildProcessError:
-                        continue
+            reap_once()
+
+
+def reap_once() -> None:
+    """Reap the orphans that are zombies now. Waits for nothing."""
+    children = Path(f"/proc/self/task/{threading.main_thread().native_id}/children")
+    for pid in map(int, children.read_text().split()):
+        if pid not in spawn.alive:
+            with suppress(ChildProcessError):
+                os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)

@@ -5,14 +5,15 @@ import secrets
 
 import msgspec
 
-from runnerd.errors import Busy, RunnerdError
+from runnerd.errors import Busy, ConfigError, RunnerdError, SetupError
 
 log = logging.getLogger("runnerd.server")
 
 
 def told(problem: Exception) -> RunnerdError:
-    """What a client may hear of `problem`. An unexpected one is logged with its traceback under the same reference."""
-    if isinstance(problem, RunnerdError):
+    """What a client may hear of `problem`. Unexpected ones and the host's own are logged with their traceback, under a
+    reference that the client gets."""
+    if isinstance(problem, RunnerdError) and not isinstance(problem, SetupError | ConfigError):
         return problem
     reference = secrets.token_hex(4)
     log.error("unexpected error", exc_info=problem, extra={"reference": reference})

@@ -46,6 +46,7 @@ class Program:
         self._feed, self._nursery = feed, nursery
         self._terminal = process.mode != "pipes"
         self._queue = bytearray()
+        self._taken = trio.lowlevel.ParkingLot()
         self._last = b"\n"
         self._closing_input = self._closed_input = False
         self._open = [fd for _, fd in process.outputs]
@@ -126,6 +127,11 @@ class Program:
             self._echo.settle()
             self._read("stdout", self.process.stdin, READ_MIN, reader)
 
+    async def room(self) -> None:
+        """Wait until half of what may wait for the program is free."""
+        while len(self._queue) > INPUT_MAX // 2:
+            await self._taken.park()
+
     def close_input(self) -> None:
         """The program sees the end of its input after all that was written. Twice is no error."""
         if not self._closing_input:
@@ -188,6 +194,7 @@ class Program:
         while self._queue:
             await trio.lowlevel.wait_writable(self.process.stdin)
             del self._queue[: self._send(bytes(self._queue[:READ_MAX]))]
+            self._taken.unpark_all()
         if self._closing_input and not self._closed_input:
             self._end_input()
 

@@ -73,8 +73,9 @@ def grant(profile: Profile, wishes: dict[str, float], toolchain: Toolchain | Non
             raise BadRequest(f"limits.{name}: no such limit", hint=f"limits are: {', '.join(names)}")
         if not 0 < wish < math.inf:
             raise BadRequest(f"limits.{name}: {wish} is not a positive number")
-        most: float = getattr(limits, name)
-        granted[name] = min(type(most)(wish) or 1, most or math.inf)
+        most: float | int = getattr(limits, name)
+        lower = wish if isinstance(most, float) else max(1, int(wish))
+        granted[name] = min(lower, most or math.inf)
     if toolchain is not None:
         for name, least in toolchain.raises.items():
             have = granted.get(name, getattr(limits, name))

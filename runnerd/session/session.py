@@ -49,15 +49,26 @@ class Session:
     """What a client starts, watches and leaves. `serve` runs it; everything else may be called at any time.
 
     `state` is created, running, waiting (for input), and at the end finished (by itself) or terminated (by a limit, a
-    client or a failure). `detach` is how many seconds it lives on after its last viewer left.
+    client or a failure). `asked` is trio's time of the request, `detach` how many seconds it lives on after its last
+    viewer left.
     """
 
-    def __init__(self, id: str, host: Host, spec: BoxSpec, run: Run, plan: Plan, *, detach: float = 0.0) -> None:
+    def __init__(
+        self,
+        id: str,
+        host: Host,
+        spec: BoxSpec,
+        run: Run,
+        plan: Plan,
+        *,
+        asked: float | None = None,
+        detach: float = 0.0,
+    ) -> None:
         self.id = id
         self.run = run
         self.state: State = "created"
         self.ended: Ended | None = None
-        self.asked = trio.current_time()
+        self._asked = trio.current_time() if asked is None else asked
         self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
         self.log = self.feed.log
         self._host, self._spec, self._plan, self._detach = host, spec, plan, detach
@@ -103,6 +114,12 @@ class Session:
         self._program.write(data, reader)
         if self._attention is not None:
             self._attention.input(data)
+
+    async def room(self) -> None:
+        """Wait until the program runs and has read most of its input: for callers that can make theirs wait."""
+        await self._begun.wait()
+        if self._program is not None:
+            await self._program.room()
 
     def close_input(self) -> None:
         """The program sees the end of its input, after all that was written."""
@@ -314,7 +331,7 @@ class Session:
             wall=now - self._since if self._since else 0.0,
         )
         if self.feed.first_output is not None:
-            self._times["output"] = round((self.feed.first_output - self.asked) * 1000, 3)
+            self._times["output"] = round((self.feed.first_output - self._asked) * 1000, 3)
         by_itself = verdict.outcome in (Outcome.EXITED, Outcome.SIGNAL, Outcome.COMPILE_ERROR)
         self.state = "finished" if by_itself else "terminated"
         self.ended = Ended(verdict.outcome, verdict.code, verdict.signal, verdict.message, usage, self._times)
@@ -335,7 +352,7 @@ class Session:
             self.feed.mark(StateChange(state))
 
     def _note(self, step: str) -> None:
-        self._times[step] = round((trio.current_time() - self.asked) * 1000, 3)
+        self._times[step] = round((trio.current_time() - self._asked) * 1000, 3)
 
 
 def _signal_name(number: int) -> str:

@@ -207,7 +207,9 @@ class Viewer:
             limit = min(limit, offset - max(self.offset, log.start))
             if limit <= 0:
                 self._seen = number + 1
-                self._over = isinstance(event, Ended)
+                if isinstance(event, Ended):
+                    self._over = True
+                    self.wake()
                 return event
         if self._over or (chunk := log.read(self.offset, limit)) is None:
             return None

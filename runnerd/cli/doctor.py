@@ -1,0 +1,189 @@
+"""`runnerd doctor`: what this host offers boxes, what it lacks, and how to mend it."""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from runnerd.cli import style
+from runnerd.cli.options import Subparsers, add_config, add_json, add_state_dir, configuration, state_dir
+from runnerd.config import Config
+from runnerd.errors import RunnerdError
+
+Grade = Literal["ok", "warning", "missing"]
+COLOURS: dict[Grade, str] = {"ok": "32", "warning": "33", "missing": "31"}
+BUBBLEWRAP_LEAST = (0, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check. `missing`: no box works without it; `warning`: something is weaker. `fix` says what to do."""
+
+    check: str
+    grade: Grade
+    found: str
+    fix: str = ""
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "doctor",
+        help="check what this host offers boxes",
+        description="Check all that boxes need of this host, each with a fix. Exits with 1 when something essential is "
+        "missing.",
+    )
+    add_state_dir(parser)
+    add_config(parser)
+    add_json(parser)
+    parser.set_defaults(func=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    config = configuration(arguments)
+    findings = list(examine(config, state_dir(arguments)))
+    if arguments.json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            print(f"{style(f'{finding.grade:<8}', COLOURS[finding.grade])} {finding.check}: {finding.found}")
+            if finding.fix:
+                print(f"         {finding.fix}")
+    return 1 if any(finding.grade == "missing" for finding in findings) else 0
+
+
+def examine(config: Config, state: Path) -> Iterator[Finding]:
+    """All checks, those that others depend on first."""
+    yield _kernel()
+    yield from _user_namespaces()
+    yield _seccomp()
+    yield _landlock()
+    yield _cgroup()
+    yield _bubblewrap(config)
+    yield _uids()
+    yield from _languages()
+    yield _box(config, state)
+
+
+def _read(path: str) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def _kernel() -> Finding:
+    release = platform.release()
+    version = tuple(int(part) for part in re.findall(r"\d+", release)[:2])
+    if version < (5, 14):
+        return Finding("kernel", "missing", release, "Linux 5.14 or newer is needed (clone3, pidfds, cgroup.kill)")
+    return Finding("kernel", "ok", release)
+
+
+def _user_namespaces() -> Iterator[Finding]:
+    most = _read("/proc/sys/user/max_user_namespaces")
+    if most == "0":
+        yield Finding("user namespaces", "missing", "off", "sysctl -w user.max_user_namespaces=15000")
+    elif _read("/proc/sys/kernel/unprivileged_userns_clone") == "0":
+        yield Finding("user namespaces", "missing", "off", "sysctl -w kernel.unprivileged_userns_clone=1")
+    else:
+        yield Finding("user namespaces", "ok", f"at most {most or 'unknown'}")
+    if _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
+        yield Finding(
+            "AppArmor",
+            "missing",
+            "restricts unprivileged user namespaces",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap with `userns,`",
+        )
+
+
+def _seccomp() -> Finding:
+    actions = _read("/proc/sys/kernel/seccomp/actions_avail")
+    if actions is None or "kill_process" not in actions:
+        return Finding("seccomp", "missing", "no filters", "a kernel with CONFIG_SECCOMP_FILTER is needed")
+    return Finding("seccomp", "ok", "filters")
+
+
+def _landlock() -> Finding:
+    lsm = _read("/sys/kernel/security/lsm")
+    if lsm is not None and "landlock" not in lsm.split(","):
+        return Finding("Landlock", "warning", "not active", "add landlock to the lsm= kernel argument: a layer more")
+    return Finding("Landlock", "ok", "loaded by init where the kernel has it")
+
+
+def _cgroup() -> Finding:
+    controllers = _read("/sys/fs/cgroup/cgroup.controllers")
+    if controllers is None:
+        found = "no unified cgroup v2 on /sys/fs/cgroup"
+    else:
+        found = f"cgroup v2 with {controllers or 'no controllers'}"
+    return Finding("cgroup v2", "warning", found, "this version holds limits by best effort only: --limits best-effort")
+
+
+def _bubblewrap(config: Config) -> Finding:
+    path = config.bubblewrap or shutil.which("bwrap")
+    if path is None:
+        return Finding("bubblewrap", "missing", "not found", "apt-get install bubblewrap")
+    try:
+        output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
+        version = tuple(int(part) for part in re.findall(r"\d+", output)[:3])
+    except (OSError, subprocess.SubprocessError) as problem:
+        return Finding("bubblewrap", "missing", f"{path}: {problem}", "apt-get install --reinstall bubblewrap")
+    if version < BUBBLEWRAP_LEAST:
+        return Finding("bubblewrap", "missing", output.strip(), "0.8.0 or newer is needed")
+    return Finding("bubblewrap", "ok", f"{path} {'.'.join(map(str, version))}")
+
+
+def _uids() -> Finding:
+    if os.geteuid() == 0:
+        return Finding("uids", "ok", "a uid of its own for each box")
+    return Finding(
+        "uids", "warning", "all boxes share this user's uid", "start the daemon as root: it gives each its own"
+    )
+
+
+def _languages() -> Iterator[Finding]:
+    from runnerd import toolchains
+
+    languages = toolchains.load()
+    for one in languages.all():
+        missing = languages.missing(one)
+        if missing:
+            packages = " ".join(need.package for need in missing)
+            yield Finding(one.name, "warning", "not installed", f"install {packages}")
+        else:
+            yield Finding(one.name, "ok", "installed")
+
+
+def _box(config: Config, state: Path) -> Finding:
+    """A real box with all its layers."""
+    try:
+        _try_box(config, state)
+    except RunnerdError as problem:
+        return Finding("a box", "missing", problem.message, problem.hint)
+    return Finding("a box", "ok", "starts, runs a program and ends")
+
+
+def _try_box(config: Config, state: Path) -> None:
+    import trio
+
+    from runnerd.sandbox.box import open_box
+    from runnerd.sandbox.host import open_host
+    from runnerd.sandbox.spec import Launch, Limits
+
+    async def start() -> None:
+        async with open_box(host, host.spec(Limits())) as box:
+            process = await box.start(Launch(("true",), {"PATH": "/usr/bin:/bin"}, mode="pipes"))
+            await process.exited.wait()
+            process.close()
+            if process.exit is None or process.exit.code != 0:
+                raise box.failure or RunnerdError(f"a program that should succeed did not: {process.exit}")
+
+    with open_host(config, limits="auto", state_dir=state) as host:
+        trio.run(start)

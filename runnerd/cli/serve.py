@@ -1,0 +1,59 @@
+"""`runnerd serve`: the daemon."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from runnerd import config
+from runnerd.errors import ConfigError, RunnerdError
+
+DESCRIPTION = """\
+Serve programs in boxes over WebSockets, and a page to try them on.
+
+Limits are held by cgroup v2 (the default; refused where this host does not delegate it), by rlimits and a watcher
+(best-effort), or by the stronger of both that the host offers (auto)."""
+
+EPILOG = """\
+SIGTERM and SIGINT let running sessions go on for a while (drain.seconds in the configuration); a second one ends
+them at once."""
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # pyright: ignore[reportPrivateUsage]
+    parser = subparsers.add_parser(
+        "serve",
+        help="run the daemon",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--listen", metavar="HOST:PORT|unix:PATH", help="where to listen (default: 127.0.0.1:8080)")
+    parser.add_argument("--state-dir", metavar="DIR", type=Path, help="where keys and caches are kept")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="configuration in TOML")
+    parser.add_argument(
+        "--limits", choices=("cgroup", "best-effort", "auto"), default="cgroup", help="how limits are held"
+    )
+    parser.set_defaults(func=serve)
+
+
+def serve(args: argparse.Namespace) -> int:
+    """Run the daemon. 0 after an orderly stop, 1 when the host lacks something, 2 when a setting is wrong."""
+    try:
+        settings = config.load(args.config)
+        changes: dict[str, Any] = {}
+        if args.listen is not None:
+            changes["listen"] = args.listen
+        if args.state_dir is not None:
+            changes["state_dir"] = str(args.state_dir.absolute())
+        # Here, not above: --help and a wrong setting should not wait for all that a daemon loads.
+        from runnerd.server.daemon import run_daemon
+
+        run_daemon(msgspec.structs.replace(settings, **changes), args.limits)
+    except RunnerdError as problem:
+        print(f"runnerd serve: {problem.message}", file=sys.stderr)
+        if problem.hint:
+            print(f"  {problem.hint}", file=sys.stderr)
+        return 2 if isinstance(problem, ConfigError) else 1
+    return 0

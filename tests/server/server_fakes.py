@@ -1,0 +1,226 @@
+"""A registry without boxes, and a daemon that serves it on a free port of 127.0.0.1."""
+
+import json
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import trio
+from trio_websocket import WebSocketConnection, open_websocket_url
+
+from runnerd.config import Config, parse
+from runnerd.errors import Busy, UnknownLanguage
+from runnerd.sandbox.spec import Outcome, Usage, Window
+from runnerd.server import address
+from runnerd.server.daemon import Daemon
+from runnerd.session.run import Run
+from runnerd.session.viewer import Ended, Feed, Started, Viewer
+from runnerd.toolchains import Toolchains
+
+HEAD = struct.Struct(">BIQ")
+
+
+class FakeSession:
+    """Echoes its input like a terminal when `echo`; ends when a test or a client says so."""
+
+    def __init__(self, run: Run) -> None:
+        self.id = "n1-fake"
+        self.run = run
+        self.feed = Feed(2**62, lambda: None, lambda: None)
+        self.echo = True
+        self.input = b""
+        self.closed_input = False
+        self.windows: list[Window] = []
+        self.signals: list[str] = []
+        self.may_signal = trio.Event()
+        self.may_signal.set()
+        self.failure: Exception | None = None
+        self.ended = False
+        self.killed = trio.Event()
+
+    def viewer(self, offset: int = 0) -> Viewer:
+        return self.feed.viewer(offset)
+
+    async def write(self, data: bytes, reader: Viewer | None = None) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.input += data
+        if self.echo:
+            self.feed.append("stdout", data, reader)
+
+    def close_input(self) -> None:
+        self.closed_input = True
+
+    def resize(self, window: Window) -> None:
+        self.windows.append(window)
+
+    async def signal(self, name: str) -> None:
+        await self.may_signal.wait()
+        self.signals.append(name)
+
+    def kill(self, message: str = "") -> None:
+        self.killed.set()
+        self.end(Outcome.KILLED, code=None)
+
+    def end(self, outcome: Outcome = Outcome.EXITED, code: int | None = 0) -> None:
+        if not self.ended:
+            self.ended = True
+            self.feed.mark(Ended(outcome, code, None, "", Usage(0.5, 1024, 2.0), {"end": 1.0}))
+
+
+class FakeRegistry:
+    """Stands where the daemon makes its registry; `started` are all sessions, oldest first."""
+
+    latest: "FakeRegistry"
+
+    def __init__(self, host: Any, toolchains: Any, config: Any, nursery: trio.Nursery) -> None:
+        type(self).latest = self
+        self.config: Config = config
+        self.started: list[FakeSession] = []
+        self.asked = 0
+        self.may_start = trio.Event()
+        self.may_start.set()
+        self.failure: Exception | None = None
+        self.draining = False
+        self.full = False
+        self.cancelled = 0
+
+    async def start(self, run: Run, *, profile: str = "default") -> FakeSession:
+        self.asked += 1
+        if self.failure is not None:
+            raise self.failure
+        if self.draining:
+            raise Busy("the daemon is stopping", retry_after=3)
+        if run.language != "echo":
+            raise UnknownLanguage(f"unknown language {run.language!r}", hint="known languages: echo")
+        try:
+            await self.may_start.wait()
+        except trio.Cancelled:
+            self.cancelled += 1
+            raise
+        session = FakeSession(run)
+        self.started.append(session)
+        session.feed.start(Started(session.id, run.language, run.mode, {"box": 1.0}))
+        return session
+
+    def status(self) -> Any:
+        living = sum(not each.ended for each in self.started)
+        boxes = self.config.boxes
+        return SimpleNamespace(
+            boxes=boxes.max if self.full else living,
+            boxes_max=boxes.max,
+            queued=boxes.queue if self.full else 0,
+            started=len(self.started),
+            ended={"exited": len(self.started) - living},
+            draining=self.draining,
+        )
+
+    async def drain(self, deadline: float) -> None:
+        self.draining = True
+        with trio.move_on_after(deadline):
+            await until(lambda: all(each.ended for each in self.started))
+        for each in self.started:
+            each.kill()
+
+
+class Served:
+    """A daemon of fakes. `url` is http://127.0.0.1:PORT; `stopped` is set when its run has ended."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.stopped = trio.Event()
+
+    @property
+    def registry(self) -> FakeRegistry:
+        return FakeRegistry.latest
+
+    async def connect(self) -> trio.SocketStream:
+        return await trio.open_tcp_stream("127.0.0.1", self.port)
+
+    async def ask(self, data: bytes) -> bytes:
+        """Send bytes; everything that comes back until the connection closes."""
+        stream = await self.connect()
+        async with stream:
+            await stream.send_all(data)
+            return await read_all(stream)
+
+    @asynccontextmanager
+    async def terminal(self, **options: Any) -> AsyncIterator["Client"]:
+        options.setdefault("subprotocols", ["runnerd.v1"])
+        async with open_websocket_url(f"ws://127.0.0.1:{self.port}/api/v1/terminal", **options) as connection:
+            yield Client(connection)
+
+
+class Client:
+    """Speaks runnerd.v1."""
+
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self.connection = connection
+
+    async def send(self, type: str, **fields: Any) -> None:
+        await self.connection.send_message(json.dumps({"type": type, **fields}))
+
+    async def start(self, stream: int = 1, **fields: Any) -> None:
+        await self.send("start", stream=stream, **{"language": "echo", "code": "", **fields})
+        assert (await self.receive("started"))["stream"] == stream
+
+    async def type(self, data: bytes, stream: int = 1) -> None:
+        await self.connection.send_message(struct.pack(">BI", 0, stream) + data)
+
+    async def receive(self, type: str) -> dict[str, Any]:
+        """The next text frame, which must be of `type`."""
+        message = await self.connection.get_message()
+        assert isinstance(message, str)
+        fields = json.loads(message)
+        assert fields["type"] == type, fields
+        return fields
+
+    async def output(self) -> bytes:
+        message = await self.connection.get_message()
+        assert isinstance(message, bytes), message
+        return message[HEAD.size :]
+
+
+@asynccontextmanager
+async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback: bool = True) -> AsyncIterator[Served]:
+    """The real daemon's wiring around FakeRegistry, on a free port."""
+    config = msgspec.structs.replace(parse(settings or {}), state_dir=str(state))
+    where = address.TcpAddress("127.0.0.1", 0)
+    sockets = address.listen(where)
+    host: Any = SimpleNamespace(limits_mode="best-effort")
+    with ExitStack() as stack:
+        daemon = Daemon(config, host, Toolchains({}, {}), stack, loopback=loopback, make_registry=FakeRegistry)
+        bound = address.bound(where, sockets)
+        assert isinstance(bound, address.TcpAddress)
+        served = Served(bound.port)
+
+        async def run() -> None:
+            await daemon.run(bound, sockets, time.monotonic())
+            served.stopped.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            yield served
+            nursery.cancel_scope.cancel()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other tasks do."""
+    while not condition():  # noqa: ASYNC110  a poll by design: the tests' fakes have no event for everything
+        await trio.sleep(0.005)
+
+
+async def read_all(stream: trio.abc.ReceiveStream) -> bytes:
+    data = bytearray()
+    try:
+        async for chunk in stream:
+            data += chunk
+    except trio.BrokenResourceError:
+        return bytes(data)
+    return bytes(data)

@@ -1,0 +1,37 @@
+import logging
+import sys
+
+from runnerd.server.logs import Formatter
+
+
+def record(message: str, level: int = logging.INFO, **fields: object) -> logging.LogRecord:
+    return logging.getLogger("runnerd.x").makeRecord("runnerd.x", level, "f", 1, message, (), None, extra=fields)
+
+
+def test_fields_follow_the_event() -> None:
+    line = Formatter(plain=False).format(record("session ended", outcome="exited", code=0))
+    assert line.startswith("time=20")
+    assert line.endswith('level=info event="session ended" outcome=exited code=0')
+
+
+def test_a_terminal_gets_a_short_line() -> None:
+    line = Formatter(plain=True).format(record("no pong", logging.WARNING, id="n1-1"))
+    assert line[8:] == " warning: no pong id=n1-1"
+
+
+def test_a_client_cannot_forge_a_line_or_move_the_cursor() -> None:
+    line = Formatter(plain=False).format(record("x", origin='a"\nlevel=error \x1b[2J', empty="", back="\\"))
+    assert "\n" not in line
+    assert "\x1b" not in line
+    assert line.endswith('origin="a\\"\\nlevel=error \\x1b[2J" empty="" back="\\\\"')
+
+
+def test_a_traceback_follows() -> None:
+    try:
+        raise ValueError("deep")
+    except ValueError:
+        entry = record("unexpected")
+        entry.exc_info = sys.exc_info()
+    line = Formatter(plain=False).format(entry)
+    assert line.split("\n")[0].endswith("event=unexpected")
+    assert line.endswith("ValueError: deep")
