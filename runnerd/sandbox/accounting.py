@@ -50,22 +50,53 @@ class _Confirmed:
         return self.exact + max(0, simple - self.simple) + faults * procfs.PAGE
 
 
+class CpuClock:
+    """CPU seconds of a box, from one look to the next.
+
+    A process that is waited for leaves its time to who waited. One that nobody waits for (its parent ignores SIGCHLD)
+    would take its time with it, so what vanished is kept unless somebody claims as much at about the same time: a look
+    is no single moment, hence one look earlier or later.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._lost = 0.0
+        self._vanished = 0.0
+        self._claims = (0.0, 0.0)
+        self._last: dict[tuple[int, int], Stat] = {}
+
+    def add(self, stats: Mapping[int, Stat]) -> float:
+        """Take a look into account; the seconds so far, which never fall."""
+        now = {(pid, stat.started): stat for pid, stat in stats.items()}
+        both = now.keys() & self._last.keys()
+        claimed = sum([now[key].reaped - self._last[key].reaped for key in both])
+        self._lost += max(0.0, self._vanished - sum(self._claims) - claimed)
+        self._claims = (self._claims[1], claimed)
+        self._vanished = sum([self._last[key].cpu + self._last[key].reaped for key in self._last.keys() - both])
+        self._last = now
+        total = self._lost + sum([stat.cpu + stat.reaped for stat in stats.values()])
+        self.seconds = max(self.seconds, total)
+        return self.seconds
+
+
 class Meter:
     """Looks into one box again and again.
 
-    Three depths. (1) /proc/PID/stat alone: resident pages of all kinds, and the most that page tables can be. Nearly all
-    looks end here. (2) When that is over the limit, /proc/PID/status, without files' pages. (3) When that is over too,
+    Three depths. (1) /proc/PID/stat alone: resident pages of all kinds, and the most that page tables can be. Nearly
+    all looks end here. (2) When that is over the limit, /proc/PID/status, without files' pages. (3) When that is over too,
     smaps_rollup, where pages that forks share count once; it walks page tables, so a figure is used for as long as page
     faults since could not have made it wrong.
     """
 
     def __init__(self, handles: Handles, limits: Limits) -> None:
         self._handles, self._limit = handles, limits.memory
+        mounts = {os.fstat(fd).st_dev: fd for fd in (handles.work, handles.tmp, handles.shm)}
+        self._mounts = list(mounts.values())
         self._mappings = hidden.Mappings(handles.proc, root=os.geteuid() == 0)
         self._queue = sockdiag.largest_queue()
         self._swap = _has_swap()
         self._confirmed: _Confirmed | None = None
-        self._cpu = 0.0
+        self._clock = CpuClock()
         self._turn = 0.0
 
     async def look(self) -> Sample:
@@ -80,15 +111,14 @@ class Meter:
                 descriptors += procfs.descriptors(proc, pid)
             await self._pace()
         if not stats:
-            return Sample(0, 0, self._cpu)
-        # Time of a process that nobody waited for is lost with it, so the sum may fall.
-        self._cpu = max(self._cpu, sum([stat.cpu for stat in stats.values()]))
+            return Sample(0, 0, self._clock.seconds)
+        cpu = self._clock.add(stats)
         memory = await self._memory(stats, descriptors)
-        return Sample(memory, sum([stat.threads for stat in stats.values()]), self._cpu)
+        return Sample(memory, sum([stat.threads for stat in stats.values()]), cpu)
 
     async def _memory(self, stats: Mapping[int, Stat], descriptors: int) -> int:
         handles = self._handles
-        files, inodes = mounts(handles)
+        files, inodes = tmpfs(self._mounts)
         kernel = inodes + await sockdiag.memory(handles.proc, handles.diag, self._queue)
         if descriptors > _DESCRIPTORS_FREE + _DESCRIPTORS_EACH * len(stats):
             kernel += await trio.to_thread.run_sync(hidden.pipes, handles.proc, list(stats))
@@ -138,16 +168,13 @@ class Meter:
             self._turn = time.perf_counter()
 
 
-def mounts(handles: Handles) -> tuple[int, int]:
-    """Bytes of the files in the box's tmpfs mounts, and of their inodes. A mount that two handles share counts once."""
+def tmpfs(mounts: list[int]) -> tuple[int, int]:
+    """Bytes of the files in some tmpfs mounts, and of their inodes."""
     files = inodes = 0
-    seen: set[int] = set()
-    for fd in (handles.work, handles.tmp, handles.shm):
+    for fd in mounts:
         size = os.fstatvfs(fd)
-        if size.f_fsid not in seen:
-            seen.add(size.f_fsid)
-            files += (size.f_blocks - size.f_bfree) * size.f_frsize
-            inodes += (size.f_files - size.f_ffree) * _INODE
+        files += (size.f_blocks - size.f_bfree) * size.f_frsize
+        inodes += (size.f_files - size.f_ffree) * _INODE
     return files, inodes
 
 

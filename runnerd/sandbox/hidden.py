@@ -28,8 +28,8 @@ _SHARE = 4
 
 
 def pipes(proc: int, pids: list[int]) -> int:
-    """Bytes that all pipes of these processes hold at most. A process whose descriptors are closed to us counts as if all
-    of them were pipes. About 2 us for each descriptor; reads nothing from any of them, and opens none."""
+    """Bytes that all pipes of these processes hold at most. A process whose descriptors are closed to us counts as if
+    all of them were pipes. About 2 us for each descriptor; reads nothing from any of them, and opens none."""
     found: set[str] = set()
     closed = 0
     for pid in pids:
@@ -54,7 +54,7 @@ class _Listing(NamedTuple):
     anonymous one."""
 
     virtual: int
-    count: int
+    lines: int
     zero: list[tuple[int, str, int]]
 
 
@@ -86,7 +86,7 @@ class Mappings:
     def list_all(self, stats: Mapping[int, Stat]) -> None:
         """List the mappings of every process whose size has changed, and of all when that was long ago.
 
-        Some 0.5 ms for a JVM, tens of milliseconds for a process with as many as the kernel allows: belongs in a thread.
+        Some 0.5 ms for a JVM, tens of milliseconds for a process with as many as the kernel allows: a thread's work.
         """
         start = time.monotonic()
         old = {} if start > self._last + _AGE else self._listings
@@ -106,17 +106,22 @@ class Mappings:
         files: dict[int, int] = {}
         for (pid, _), listing in self._listings.items():
             for inode, addresses, size in listing.zero:
-                files[inode] = max(files.get(inode, 0), self._allocated(pid, addresses) if self._root else size)
+                files[inode] = max(files.get(inode, 0), self._allocated(pid, addresses, size))
         return sum(files.values())
 
     def kernel(self) -> int:
         """Bytes of kernel memory that mappings take beyond a few thousand in each process."""
-        return sum(max(0, listing.count - _MAPPINGS_FREE) * _MAPPING for listing in self._listings.values())
+        return sum(max(0, listing.lines - _MAPPINGS_FREE) * _MAPPING for listing in self._listings.values())
 
-    def _allocated(self, pid: int, addresses: str) -> int:
+    def _allocated(self, pid: int, addresses: str, size: int) -> int:
+        if not self._root:
+            return size
         try:
             return os.stat(f"{pid}/map_files/{addresses}", dir_fd=self._proc).st_blocks * 512
-        except OSError:
+        except PermissionError:  # root, but in a container that keeps CAP_CHECKPOINT_RESTORE from it
+            return size
+        except OSError:  # moved since
+            self._last = 0.0
             return 0
 
 

@@ -14,7 +14,8 @@ _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 
 class Stat(NamedTuple):
     """What /proc/PID/stat says (man 5 proc). `tty` is a device number as os.stat gives it, 0 for none; `faults` counts
-    page faults; `cpu` is seconds, user and system, with reaped children's; `virtual` and `resident` are bytes."""
+    page faults; `cpu` is seconds, user and system, `reaped` those of children it waited for; `virtual` and `resident`
+    are bytes."""
 
     state: str
     ppid: int
@@ -24,6 +25,7 @@ class Stat(NamedTuple):
     tpgid: int
     faults: int
     cpu: float
+    reaped: float
     threads: int
     started: int
     virtual: int
@@ -53,7 +55,7 @@ def read(proc: int, path: str, size: int = _READ) -> bytes | None:
 
 
 def read_whole(proc: int, path: str, size: int) -> bytes:
-    """Up to `size` bytes of a file that the kernel gives page by page (maps, fdinfo). What could be read, at worst b""."""
+    """Up to `size` bytes of a file that the kernel gives page by page (maps, fdinfo); b"" when there is none."""
     parts: list[bytes] = []
     try:
         fd = os.open(path, _FLAGS, dir_fd=proc)
@@ -131,7 +133,8 @@ def parse_stat(data: bytes) -> Stat:
         os.makedev(tty >> 8 & 0xFFF, tty & 0xFF | tty >> 12 & 0xFFF00) if tty else 0,
         int(fields[5]),
         int(fields[7]) + int(fields[9]),
-        (int(fields[11]) + int(fields[12]) + int(fields[13]) + int(fields[14])) * _TICK,
+        (int(fields[11]) + int(fields[12])) * _TICK,
+        (int(fields[13]) + int(fields[14])) * _TICK,
         int(fields[17]),
         int(fields[19]),
         int(fields[20]),

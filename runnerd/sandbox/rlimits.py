@@ -6,6 +6,8 @@ import resource
 from runnerd.sandbox.spec import Limits
 
 _MEMLOCK = 8 * 1024 * 1024
+_INIT_AND_LEADER = 2
+"""They are this user's in the box, so the kernel counts them with the program's own."""
 _MSGQUEUE, _SIGPENDING = 12, 11  # the resource module does not name them
 
 
@@ -18,7 +20,7 @@ def rlimits(limits: Limits) -> dict[int, int]:
     behind the box's own count, which takes all processes together.
     """
     values = {
-        resource.RLIMIT_NPROC: limits.processes,
+        resource.RLIMIT_NPROC: limits.processes + _INIT_AND_LEADER,
         resource.RLIMIT_NOFILE: limits.files,
         resource.RLIMIT_FSIZE: max(limits.work, limits.tmp, limits.shm),
         resource.RLIMIT_CORE: 0,

@@ -33,7 +33,7 @@ def waits_for_input(proc: int) -> bool:
     """Whether the box behind this /proc descriptor waits for input from its terminal.
 
     A thread in state R or D anywhere in the box means that it does not. Init and the leaders are never part of a
-    foreground group. Cheapest questions first: this is asked every few hundredths of a second while a program is silent.
+    foreground group. Cheapest questions first: a silent program's box is asked every few hundredths of a second.
     """
     foreground: list[tuple[int, procfs.Stat]] = []
     threaded: list[int] = []
@@ -48,7 +48,9 @@ def waits_for_input(proc: int) -> bool:
         if status.threads > 1:
             threaded.append(pid)
     # Whether a thread runs is asked before any memory is read: a busy one may hold the lock that reading needs.
-    if not foreground or any(procfs.state(proc, pid, tid) in ("R", "D") for pid in threaded for tid in _others(proc, pid)):
+    if not foreground or any(
+        procfs.state(proc, pid, tid) in ("R", "D") for pid in threaded for tid in _others(proc, pid)
+    ):
         return False
     return any(
         _blocked(proc, pid, tid, status.tty)

@@ -78,6 +78,6 @@ def grant(profile: Profile, wishes: dict[str, float], toolchain: Toolchain | Non
         granted[name] = min(lower, most or math.inf)
     if toolchain is not None:
         for name, least in toolchain.raises.items():
-            have = granted.get(name, getattr(limits, name))
+            have: float = granted[name] if name in granted else getattr(limits, name)
             granted[name] = max(have, least) if have else have
     return replace(limits, **granted)  # type: ignore[arg-type]

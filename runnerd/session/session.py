@@ -111,9 +111,9 @@ class Session:
             self._write_early(data)
             return
         self.feed.touch()
-        self._program.write(data, reader)
-        if self._attention is not None:
+        if self.state == "waiting" and self._attention is not None:
             self._attention.input(data)
+        self._program.write(data, reader)
 
     async def room(self) -> None:
         """Wait until the program runs and has read most of its input: for callers that can make theirs wait."""

@@ -194,8 +194,9 @@ async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback
     where = address.TcpAddress("127.0.0.1", 0)
     sockets = address.listen(where)
     host: Any = SimpleNamespace(limits_mode="best-effort")
+    make: Any = FakeRegistry
     with ExitStack() as stack:
-        daemon = Daemon(config, host, Toolchains({}, {}), stack, loopback=loopback, make_registry=FakeRegistry)
+        daemon = Daemon(config, host, Toolchains({}, {}), stack, loopback=loopback, make_registry=make)
         bound = address.bound(where, sockets)
         assert isinstance(bound, address.TcpAddress)
         served = Served(bound.port)

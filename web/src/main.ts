@@ -114,6 +114,7 @@ function run(): void {
   const started: Run = client.run(
     { language: language.id, code: editor.code, ...terminal.size },
     {
+      started: () => isCurrent() && status.running("running"),
       output: ({ data }) => {
         if (!isCurrent()) return;
         firstOutput ??= (performance.now() - asked) / 1000;

@@ -1,0 +1,471 @@
+"""Conversations over a transport in memory, against a registry without boxes."""
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from runnerd.config import Config
+from runnerd.errors import BadRequest, SetupError, Unauthorized
+from runnerd.protocols import (
+    Authenticate,
+    CloseInput,
+    Command,
+    Draining,
+    Ended,
+    Event,
+    Failed,
+    Frame,
+    Input,
+    Kill,
+    Output,
+    Ping,
+    Pong,
+    Resize,
+    Signal,
+    Start,
+    Started,
+    StateChanged,
+)
+from runnerd.sandbox.spec import Outcome, Window
+from runnerd.server.auth import Doorkeeper
+from runnerd.server.conversation import EARLY_INPUT, SIGNALS, STREAMS, Conversation, Drain
+from runnerd.session.viewer import StateChange
+from server_fakes import FakeRegistry, FakeSession
+
+START = Start(1, "echo")
+
+
+class PlainAdapter:
+    """Frames are numbers into tables of values, so that tests speak in commands and events."""
+
+    def __init__(self) -> None:
+        self.commands: dict[str, Sequence[Command]] = {}
+        self.events: dict[str, Event] = {}
+
+    def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
+        return self.commands.pop(str(frame)), []
+
+    def send(self, event: Event) -> Sequence[Frame]:
+        name = str(len(self.events))
+        self.events[name] = event
+        return [name]
+
+
+class MemoryTransport:
+    def __init__(self, adapter: PlainAdapter) -> None:
+        self._adapter = adapter
+        self._in, self._out = trio.open_memory_channel[Frame | None](1000)
+        self._sent = 0
+        self._waiting: deque[Event] = deque()
+        self.told = trio.Event()
+        self.may_send = trio.Event()
+        self.may_send.set()
+        self.closed: tuple[int, str] | None = None
+
+    async def receive(self) -> Frame | None:
+        return await self._out.receive()
+
+    async def send(self, frame: Frame) -> None:
+        await self.may_send.wait()
+        self._waiting.append(self._adapter.events[str(frame)])
+        self.told.set()
+        await trio.lowlevel.checkpoint()
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = self.closed or (code, reason)
+        self.vanish()
+
+    def vanish(self) -> None:
+        self._in.send_nowait(None)
+
+    def ask(self, *commands: Command) -> None:
+        self._sent += 1
+        self._adapter.commands[str(self._sent)] = commands
+        self._in.send_nowait(str(self._sent))
+
+    async def hear(self) -> Event:
+        while not self._waiting:
+            self.told = trio.Event()
+            await self.told.wait()
+        return self._waiting.popleft()
+
+    def heard(self) -> list[Event]:
+        events = list(self._waiting)
+        self._waiting.clear()
+        return events
+
+    async def failed(self) -> Failed:
+        event = await self.hear()
+        assert isinstance(event, Failed), event
+        return event
+
+    async def started(self) -> Started:
+        event = await self.hear()
+        assert isinstance(event, Started), event
+        return event
+
+
+class Talk:
+    """One conversation under way; `over` is set when it has ended."""
+
+    def __init__(self, transport: MemoryTransport, registry: FakeRegistry, drain: Drain) -> None:
+        self.transport = transport
+        self.registry = registry
+        self.drain = drain
+        self.over = trio.Event()
+
+    @property
+    def session(self) -> FakeSession:
+        return self.registry.started[-1]
+
+
+Verify = Callable[[str], object]
+
+
+def verify(key: str) -> object:
+    if key != "right":
+        raise Unauthorized("the key is not known")
+    return key
+
+
+@asynccontextmanager
+async def talking(
+    *, key: str | None = None, anonymous: Any = "always", check: Verify = verify
+) -> AsyncIterator[Talk]:
+    adapter = PlainAdapter()
+    async with trio.open_nursery() as nursery:
+        registry: Any = FakeRegistry(None, None, Config(), nursery)
+        talk = Talk(MemoryTransport(adapter), registry, Drain(7))
+        doorkeeper = Doorkeeper(check, anonymous=anonymous, loopback=False)
+        conversation = Conversation(talk.transport, adapter, registry, doorkeeper, talk.drain, key)
+
+        async def run() -> None:
+            await conversation.run()
+            talk.over.set()
+
+        nursery.start_soon(run)
+        yield talk
+        talk.transport.vanish()
+        await talk.over.wait()
+        assert all(session.killed.is_set() for session in talk.registry.started)
+        assert not any(session.feed.viewers for session in talk.registry.started)
+
+
+async def test_a_program_from_its_start_to_its_end() -> None:
+    async with talking() as talk:
+        start = Start(4, "echo", {"a.py": b"x"}, "a.py", ("1",), None, {"A": "b"}, "split", 30, 90, b"in", {"cpu": 1})
+        talk.transport.ask(start)
+        assert await talk.transport.hear() == Started(4, "n1-fake", "echo", "split", {"box": 1.0})
+        run = talk.session.run
+        assert (run.files, run.main, run.args, run.env) == ({"a.py": b"x"}, "a.py", ("1",), {"A": "b"})
+        assert (run.mode, run.window, run.stdin, run.limits) == ("split", Window(30, 90), b"in", {"cpu": 1})
+        talk.session.feed.append("stderr", b"oops")
+        assert await talk.transport.hear() == Output(4, "stderr", 0, b"oops")
+        talk.session.feed.mark(StateChange("waiting"))
+        assert await talk.transport.hear() == StateChanged(4, "waiting")
+        talk.session.end(Outcome.EXITED, 3)
+        assert await talk.transport.hear() == Ended(4, "exited", 3, None, "", 0.5, 1024, 2.0, {"end": 1.0})
+
+
+async def test_commands_reach_their_program_in_order() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.transport.ask(Input(1, b"a"), Resize(1, 5, 6), CloseInput(1), Signal(1, "INT"), Ping("p"))
+        assert await talk.transport.hear() == Output(1, "stdout", 0, b"a")
+        pong = await talk.transport.hear()
+        assert isinstance(pong, Pong)
+        assert (pong.id, pong.time > 1e9) == ("p", True)
+        await trio.testing.wait_all_tasks_blocked()
+        session = talk.session
+        assert (session.input, session.windows, session.closed_input) == (b"a", [Window(5, 6)], True)
+        assert session.signals == ["INT"]
+        talk.transport.ask(Kill(1))
+        ended = await talk.transport.hear()
+        assert isinstance(ended, Ended)
+        assert ended.outcome == "killed"
+
+
+async def test_an_echo_is_sent_before_the_next_command_is_read() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.transport.ask(Input(1, b"k"), Ping(1))
+        assert await talk.transport.hear() == Output(1, "stdout", 0, b"k")
+        assert isinstance(await talk.transport.hear(), Pong)
+
+
+async def test_output_that_comes_beside_an_echo_is_not_forgotten() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        feed = talk.session.feed
+        for name in ("stdout", "stderr", "stdout"):
+            feed.append(name, name.encode(), feed.viewers[0])  # nobody was woken for these
+        talk.transport.ask(Input(1, b"k"))
+        outputs = [await talk.transport.hear() for _ in range(3)]
+        text = b"".join(event.data for event in outputs if isinstance(event, Output))
+        assert text == b"stdoutstderrstdoutk"
+
+
+async def test_the_end_is_told_once_even_when_an_input_finds_it() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        session = talk.session
+        session.echo = False
+        talk.transport.ask(Input(1, b"k"))
+        session.end()
+        assert isinstance(await talk.transport.hear(), Ended)
+        talk.transport.ask(START)
+        await talk.transport.started()
+        assert talk.transport.heard() == []
+
+
+async def test_input_before_the_program_exists_is_kept_for_it() -> None:
+    async with talking() as talk:
+        talk.registry.may_start = trio.Event()
+        talk.transport.ask(START, Input(1, b"early"), Resize(1, 9, 9), CloseInput(1), Ping(1))
+        assert isinstance(await talk.transport.hear(), Pong)
+        talk.registry.may_start.set()
+        await talk.transport.started()
+        await trio.testing.wait_all_tasks_blocked()
+        assert talk.session.input == b"early"
+        assert talk.session.windows == [Window(9, 9)]
+        assert talk.session.closed_input
+
+
+async def test_too_much_early_input_is_refused() -> None:
+    async with talking() as talk:
+        talk.registry.may_start = trio.Event()
+        talk.transport.ask(START, Input(1, b"x" * EARLY_INPUT), Input(1, b"y"))
+        event = await talk.transport.failed()
+        assert (event.stream, event.error.code) == (1, "too_large")
+
+
+async def test_a_kill_ends_a_start_that_waits() -> None:
+    async with talking() as talk:
+        talk.registry.may_start = trio.Event()
+        talk.transport.ask(START, Kill(1))
+        ended = await talk.transport.hear()
+        assert isinstance(ended, Ended)
+        assert ended.outcome == "killed"
+        assert talk.registry.cancelled == 1
+        talk.registry.may_start.set()
+        talk.transport.ask(START)
+        await talk.transport.started()
+
+
+async def test_streams_are_apart() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START, Start(2, "echo"))
+        assert {(await talk.transport.started()).stream for _ in range(2)} == {1, 2}
+        talk.transport.ask(Input(1, b"one"))
+        assert await talk.transport.hear() == Output(1, "stdout", 0, b"one")
+        talk.transport.ask(Input(2, b"two"))
+        assert await talk.transport.hear() == Output(2, "stdout", 0, b"two")
+
+
+@pytest.mark.parametrize(
+    "command", [Input(9, b""), CloseInput(9), Resize(9, 1, 1), Signal(9, "INT"), Kill(9)], ids=lambda c: type(c).__name__
+)
+async def test_a_stream_that_never_was_is_an_error(command: Command) -> None:
+    async with talking() as talk:
+        talk.transport.ask(command)
+        event = await talk.transport.failed()
+        assert (event.stream, event.error.code) == (9, "not_found")
+
+
+async def test_what_comes_too_late_is_ignored_and_the_number_free_again() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.session.end()
+        assert isinstance(await talk.transport.hear(), Ended)
+        talk.transport.ask(Input(1, b"late"), Kill(1), Ping(1))
+        assert isinstance(await talk.transport.hear(), Pong)
+        talk.transport.ask(START)
+        await talk.transport.started()
+
+
+async def test_a_number_in_use_is_refused_and_its_program_goes_on() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START, START)
+        first, second = await talk.transport.hear(), await talk.transport.hear()
+        failed = first if isinstance(first, Failed) else second
+        assert isinstance(failed, Failed)
+        assert "has a program already" in failed.error.message
+        talk.transport.ask(Input(1, b"on"))
+        assert isinstance(await talk.transport.hear(), Output)
+
+
+async def test_programs_of_one_connection_are_counted() -> None:
+    async with talking() as talk:
+        talk.transport.ask(*(Start(number, "echo") for number in range(STREAMS + 1)))
+        events = [await talk.transport.hear() for _ in range(STREAMS + 1)]
+        assert [event.stream for event in events if isinstance(event, Failed)] == [STREAMS]
+        assert sum(isinstance(event, Started) for event in events) == STREAMS
+
+
+async def test_a_refused_start_frees_its_stream() -> None:
+    async with talking() as talk:
+        talk.transport.ask(Start(1, "klingon"))
+        assert (await talk.transport.failed()).error.code == "unknown_language"
+        talk.transport.ask(START)
+        await talk.transport.started()
+
+
+@pytest.mark.parametrize("where", ["start", "write"])
+async def test_an_unexpected_error_is_logged_and_told_by_reference(
+    where: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("runnerd"), "propagate", True)
+    async with talking() as talk:
+        if where == "start":
+            talk.registry.failure = ZeroDivisionError("secret detail")
+            talk.transport.ask(START)
+        else:
+            talk.transport.ask(START)
+            await talk.transport.started()
+            talk.session.failure = ZeroDivisionError("secret detail")
+            talk.transport.ask(Input(1, b"x"))
+        error = (await talk.transport.failed()).error
+        assert error.code == "internal"
+        assert "secret" not in error.message + error.hint
+        (entry,) = [entry for entry in caplog.records if hasattr(entry, "reference")]
+        assert entry.reference in error.hint  # type: ignore[attr-defined]
+        assert entry.exc_info is not None
+        talk.transport.ask(Ping(1))
+        assert isinstance(await talk.transport.hear(), Pong)
+
+
+async def test_an_error_of_the_session_is_told_as_it_is() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.session.failure = BadRequest("too much input", code="input_overflow")
+        talk.transport.ask(Input(1, b"x"))
+        assert (await talk.transport.failed()).error.code == "input_overflow"
+
+
+async def test_trouble_of_the_host_is_not_told() -> None:
+    def broken(key: str) -> object:
+        raise SetupError("opening /secret/place")
+
+    async with talking(key="right", check=broken) as talk:
+        error = (await talk.transport.failed()).error
+        assert "secret" not in error.message + error.hint
+        await talk.over.wait()
+        assert talk.transport.closed is not None
+        assert talk.transport.closed[0] == 1011
+
+
+async def test_a_slow_client_does_not_keep_its_commands_from_working() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.transport.may_send = trio.Event()
+        talk.session.feed.append("stdout", b"flood")
+        await trio.testing.wait_all_tasks_blocked()
+        talk.transport.ask(Input(1, b"\x03"), Kill(1))
+        await talk.session.killed.wait()
+        assert talk.session.input == b"\x03"
+        talk.transport.may_send.set()
+        assert await talk.transport.hear() == Output(1, "stdout", 0, b"flood")
+        assert await talk.transport.hear() == Output(1, "stdout", 5, b"\x03")
+        assert isinstance(await talk.transport.hear(), Ended)
+
+
+async def test_a_signal_that_waits_does_not_hold_up_other_commands() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.session.may_signal = trio.Event()
+        talk.transport.ask(*[Signal(1, "INT")] * (SIGNALS + 1), Input(1, b"x"))
+        assert (await talk.transport.failed()).error.code == "busy"
+        assert isinstance(await talk.transport.hear(), Output)
+        talk.session.may_signal.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert talk.session.signals == ["INT"] * SIGNALS
+
+
+async def test_a_client_that_vanishes_while_its_start_waits_leaves_nothing() -> None:
+    async with talking() as talk:
+        talk.registry.may_start = trio.Event()
+        talk.transport.ask(START)
+        await trio.testing.wait_all_tasks_blocked()
+        talk.transport.vanish()
+        await talk.over.wait()
+        assert talk.registry.cancelled == 1
+
+
+async def test_a_client_that_vanishes_ends_its_programs() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START, Start(2, "echo"))
+        for _ in range(2):
+            await talk.transport.started()
+        talk.transport.vanish()
+        await talk.over.wait()
+        assert all(session.killed.is_set() for session in talk.registry.started)
+
+
+# --- keys ------------------------------------------------------------------------------------------------------
+
+
+async def test_without_a_key_nothing_starts_where_one_is_needed() -> None:
+    async with talking(anonymous="never") as talk:
+        talk.transport.ask(START)
+        event = await talk.transport.failed()
+        assert (event.stream, event.error.code) == (1, "unauthorized")
+        talk.transport.ask(Authenticate("right"), START)
+        await talk.transport.started()
+
+
+async def test_a_key_of_the_request_counts() -> None:
+    async with talking(key="right", anonymous="never") as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+
+
+@pytest.mark.parametrize("by", ["request", "message"])
+async def test_a_wrong_key_ends_the_connection(by: str) -> None:
+    async with talking(key="wrong" if by == "request" else None) as talk:
+        if by == "message":
+            talk.transport.ask(Authenticate("wrong"), START)
+        event = await talk.transport.failed()
+        assert (event.stream, event.error.code) == (None, "unauthorized")
+        await talk.over.wait()
+        assert talk.transport.closed == (4401, "the key is not known")
+        assert talk.registry.asked == 0
+
+
+# --- draining --------------------------------------------------------------------------------------------------
+
+
+async def test_an_idle_client_is_sent_away_when_the_daemon_drains() -> None:
+    async with talking() as talk:
+        talk.drain.begun.set()
+        assert await talk.transport.hear() == Draining(7)
+        await talk.over.wait()
+        assert talk.transport.closed == (1001, "the daemon stops")
+
+
+async def test_a_client_with_a_program_stays_until_its_end() -> None:
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.drain.begun.set()
+        assert await talk.transport.hear() == Draining(7)
+        talk.transport.ask(Input(1, b"still"))
+        assert isinstance(await talk.transport.hear(), Output)
+        assert talk.transport.closed is None
+        talk.session.end()
+        assert isinstance(await talk.transport.hear(), Ended)
+        await talk.over.wait()
+        assert talk.transport.closed == (1001, "the daemon stops")
