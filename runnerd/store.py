@@ -91,8 +91,12 @@ class Store:
             row = self._db.execute(
                 "SELECT public_key, credits, note, created, revoked, digest FROM keys WHERE digest = ?", (digest,)
             ).fetchone()
-        known = row is not None and hmac.compare_digest(row[5], digest) and not row[4]
-        if not known or (public and not hmac.compare_digest(public.encode(), row[0].encode())):
+        if (
+            row is None
+            or row[4]
+            or not hmac.compare_digest(row[5], digest)
+            or (public and not hmac.compare_digest(public.encode(), str(row[0]).encode()))
+        ):
             raise Unauthorized("the key is not known", hint="runnerd keys create makes one")
         return StoredKey(*row[:4], revoked=False)
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from runnerd.config import Config, load
 
-Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
 LIMITS = ("cgroup", "best-effort", "auto")
 

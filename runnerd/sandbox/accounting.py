@@ -60,7 +60,7 @@ class CpuClock:
 
     def __init__(self) -> None:
         self.seconds = 0.0
-        self._lost = 0.0
+        self.lost = 0.0
         self._vanished = 0.0
         self._claims = (0.0, 0.0)
         self._last: dict[tuple[int, int], Stat] = {}
@@ -70,11 +70,11 @@ class CpuClock:
         now = {(pid, stat.started): stat for pid, stat in stats.items()}
         both = now.keys() & self._last.keys()
         claimed = sum([now[key].reaped - self._last[key].reaped for key in both])
-        self._lost += max(0.0, self._vanished - sum(self._claims) - claimed)
+        self.lost += max(0.0, self._vanished - sum(self._claims) - claimed)
         self._claims = (self._claims[1], claimed)
         self._vanished = sum([self._last[key].cpu + self._last[key].reaped for key in self._last.keys() - both])
         self._last = now
-        total = self._lost + sum([stat.cpu + stat.reaped for stat in stats.values()])
+        total = self.lost + sum([stat.cpu + stat.reaped for stat in stats.values()])
         self.seconds = max(self.seconds, total)
         return self.seconds
 
@@ -83,15 +83,14 @@ class Meter:
     """Looks into one box again and again.
 
     Three depths. (1) /proc/PID/stat alone: resident pages of all kinds, and the most that page tables can be. Nearly
-    all looks end here. (2) When that is over the limit, /proc/PID/status, without files' pages. (3) When that is over too,
-    smaps_rollup, where pages that forks share count once; it walks page tables, so a figure is used for as long as page
-    faults since could not have made it wrong.
+    all looks end here. (2) When that is over the limit, /proc/PID/status, without files' pages. (3) When that is over
+    too, smaps_rollup, where pages that forks share count once; it walks page tables, so a figure is used for as long as
+    page faults since could not have made it wrong.
     """
 
     def __init__(self, handles: Handles, limits: Limits) -> None:
         self._handles, self._limit = handles, limits.memory
-        mounts = {os.fstat(fd).st_dev: fd for fd in (handles.work, handles.tmp, handles.shm)}
-        self._mounts = list(mounts.values())
+        self._mounts = distinct([handles.work, handles.tmp, handles.shm])
         self._mappings = hidden.Mappings(handles.proc, root=os.geteuid() == 0)
         self._queue = sockdiag.largest_queue()
         self._swap = _has_swap()
@@ -166,6 +165,14 @@ class Meter:
         if time.perf_counter() - self._turn > _STALL:
             await trio.lowlevel.checkpoint()
             self._turn = time.perf_counter()
+
+
+def distinct(folders: list[int]) -> list[int]:
+    """One descriptor of each mount: the work tree may lie in /tmp's."""
+    mounts: dict[int, int] = {}
+    for fd in folders:
+        mounts.setdefault(os.fstat(fd).st_dev, fd)
+    return list(mounts.values())
 
 
 def tmpfs(mounts: list[int]) -> tuple[int, int]:

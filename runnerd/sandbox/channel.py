@@ -141,28 +141,33 @@ class Channel:
         self._flush()
         return pending
 
-    def _flush(self) -> bool:
-        """Send what is queued; False when the socket is full."""
+    def _flush(self) -> None:
+        """Send what is queued, as far as the socket has room."""
         while self._unsent:
             message, fds = self._unsent[0]
             ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
             try:
                 self._socket.sendmsg([message], ancillary)
             except BlockingIOError:
-                return False
+                return
             except OSError:
                 self._unsent.clear()  # init is gone: receive() sees the end and fails all pending requests
-                return True
+                return
             self._unsent.popleft()
-        return True
 
     async def receive(self, event: Callable[[Reply], None]) -> None:
         """Deliver replies until the socket ends; HELLO, EXIT and failures of silent requests go to `event`.
 
-        Returns when init is gone. Raises BrokenBox when it says something malformed.
+        Returns when init is gone or the channel is closed. Raises BrokenBox when init says something malformed.
         """
-        while True:
-            await self._wait()
+        while not self._closed:
+            # A full socket needs no wait of its own: init, which has all those requests to answer, makes room before
+            # it answers the first of them.
+            self._flush()
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+            except trio.ClosedResourceError:
+                return
             while True:
                 try:
                     reply = self._receive()
@@ -171,30 +176,6 @@ class Channel:
                 if reply is None:
                     return
                 self._deliver(reply, event)
-
-    async def _wait(self) -> None:
-        """Until there is something to read; meanwhile send what the socket had no room for."""
-        while not self._flush():
-            async with trio.open_nursery() as nursery:
-                # Either direction's progress ends the wait.
-                async def until(ready: Callable[[socket.socket], object]) -> None:
-                    await ready(self._socket)  # type: ignore[misc]
-                    nursery.cancel_scope.cancel()
-
-                nursery.start_soon(until, trio.lowlevel.wait_writable)
-                nursery.start_soon(until, trio.lowlevel.wait_readable)
-            if self._readable_now():
-                return
-        await trio.lowlevel.wait_readable(self._socket)
-
-    def _readable_now(self) -> bool:
-        try:
-            self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return True
 
     def _receive(self) -> Reply | None:
         try:
@@ -244,6 +225,7 @@ class Channel:
         if self._closed:
             return
         self._closed = True
+        trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
         self._unsent.clear()
         for pending in self._pending.values():

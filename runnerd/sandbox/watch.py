@@ -17,9 +17,13 @@ __all__ = ["Sample", "watch"]
 
 INTERVAL = 0.04
 """Seconds between two looks at a box that is far from its limit."""
+QUIET = 0.08
+"""The same where nothing has run for a while: most boxes wait for their user, and should cost little then."""
 HASTE = 0.004
 """The least: a box near its limit or growing fast is looked at so often."""
 
+_QUIET_AFTER = 10
+"""So many looks that found nothing changed."""
 _RATE = 512 * MiB
 """Bytes per second that any box is thought able to take; one that was seen to grow faster is thought to go on so."""
 _GRACE = MiB
@@ -35,22 +39,32 @@ async def watch(handles: Handles, limits: Limits, report: Callable[[Sample], Non
     well above the limit, where RLIMIT_NPROC, which makes fork fail with EAGAIN at the limit itself, has not held.
     """
     meter = Meter(handles, limits)
-    before, at = 0, time.monotonic()
+    before, at, unchanged = Sample(0, 0, 0.0), time.monotonic(), 0
     while True:
         sample = await meter.look()
         report(sample)
-        if sample.memory > limits.memory + _GRACE:
-            return Outcome.MEMORY
-        if limits.cpu and sample.cpu > limits.cpu:
-            return Outcome.CPU
-        if sample.tasks > limits.processes + _TASKS_GRACE:
-            return Outcome.PROCESSES
+        if (exceeded := broken(sample, limits)) is not None:
+            return exceeded
         now = time.monotonic()
-        await trio.sleep(pause(limits.memory - sample.memory, (sample.memory - before) / max(now - at, HASTE)))
-        before, at = sample.memory, now
+        growth = (sample.memory - before.memory) / max(now - at, HASTE)
+        unchanged = unchanged + 1 if sample == before else 0
+        longest = QUIET if unchanged > _QUIET_AFTER else INTERVAL
+        await trio.sleep(min(longest, pause(limits.memory - sample.memory, growth)))
+        before, at = sample, now
+
+
+def broken(sample: Sample, limits: Limits) -> Outcome | None:
+    """Which limit a sample is over, if any."""
+    if sample.memory > limits.memory + _GRACE:
+        return Outcome.MEMORY
+    if limits.cpu and sample.cpu > limits.cpu:
+        return Outcome.CPU
+    if sample.tasks > limits.processes + _TASKS_GRACE:
+        return Outcome.PROCESSES
+    return None
 
 
 def pause(room: int, growth: float) -> float:
-    """Seconds until the next look, such that half of `room` bytes cannot be gone before it at twice the `growth` seen
-    (bytes per second)."""
-    return min(INTERVAL, max(HASTE, room / 2 / max(_RATE, 2 * growth)))
+    """Seconds until the next look, by which half of `room` bytes would be gone at twice the `growth` that was seen
+    (bytes per second). Never less than HASTE."""
+    return max(HASTE, room / 2 / max(_RATE, 2 * growth))

@@ -53,16 +53,21 @@ def run_daemon(config: Config, limits: LimitsWish) -> None:
     Raises SetupError or ConfigError for what keeps the daemon from starting.
     """
     begun = time.monotonic()
-    logs.set_up()
     where = address.parse(config.listen)
-    prctl.set_name("runnerd")  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
-    prctl.set_child_subreaper(1)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+    prepare_process()
     with ExitStack() as stack:
         sockets = address.listen(where)
         stack.callback(address.close, where, sockets)
         host = stack.enter_context(open_host(config, limits=limits, state_dir=config.state))
         daemon = Daemon(config, host, toolchains.load(), stack, loopback=where.loopback)
         trio.run(daemon.run, address.bound(where, sockets), sockets, begun)
+
+
+def prepare_process() -> None:
+    """What belongs to the whole process: its log, its name, and that it inherits what boxes leave."""
+    logs.set_up()
+    prctl.set_name("runnerd")  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
+    prctl.set_child_subreaper(1)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
 
 class Daemon:

@@ -74,6 +74,14 @@ class Site:
 
 def make_app(site: Site) -> ASGIApp:
     """The ASGI application. It answers every request and raises nothing."""
+    handlers = {HTTPException: _starlette_error, RunnerdError: _error, Exception: _error}
+    app = Starlette(routes=routes(site), exception_handlers=handlers)
+    app.router.redirect_slashes = False
+    return _Guard(app, site)
+
+
+def routes(site: Site) -> list[Route]:
+    """All paths that are served, but for WebSockets."""
 
     async def healthz(request: Request) -> Response:
         return _json({"status": "ok"})
@@ -102,19 +110,15 @@ def make_app(site: Site) -> ASGIApp:
         asset = site.assets.get(request.url.path)
         return PlainTextResponse(NO_PAGE, 503) if asset is None else _asset(asset, request)
 
-    app = Starlette(
-        routes=[
-            Route("/healthz", healthz),
-            Route("/readyz", readyz),
-            Route("/metrics", metrics),
-            Route("/api/v1/languages", languages),
-            Route("/api/v1/openapi.json", document),
-            Route(PATH, terminal),
-            *(Route(path, page) for path in {"/", *site.assets}),
-        ],
-        exception_handlers={HTTPException: _starlette_error, RunnerdError: _error, Exception: _error},
-    )
-    return _Guard(app, site)
+    return [
+        Route("/healthz", healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        Route("/api/v1/languages", languages),
+        Route("/api/v1/openapi.json", document),
+        Route(PATH, terminal),
+        *(Route(path, page) for path in {"/", *site.assets}),
+    ]
 
 
 class _Guard:

@@ -128,7 +128,7 @@ class Program:
             self._read("stdout", self.process.stdin, READ_MIN, reader)
 
     async def room(self) -> None:
-        """Wait until half of what may wait for the program is free."""
+        """Wait until half of what may wait for the program is free, or it has ended."""
         while len(self._queue) > INPUT_MAX // 2:
             await self._taken.park()
 
@@ -204,6 +204,8 @@ class Program:
         self.process.resize(window)
 
     def close(self) -> None:
+        self._queue.clear()
+        self._taken.unpark_all()
         if self._echo is not None:
             self._echo.close()
         self.process.close()

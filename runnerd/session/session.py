@@ -25,6 +25,8 @@ DRAIN_SECONDS = 0.1
 COMPILE_SECONDS = 60.0
 """Wall time of the compile step, beside the program's own."""
 
+_CTRL_C = b"\x03"
+
 _MESSAGES = {
     Outcome.WALL: "the program ran for longer than {wall:g} s",
     Outcome.IDLE: "there was no input or output for {idle:g} s",
@@ -74,7 +76,7 @@ class Session:
         self._host, self._spec, self._plan, self._detach = host, spec, plan, detach
         self._scope = trio.CancelScope()
         self._nap: trio.CancelScope | None = None
-        self._begun = trio.Event()
+        self._begun, self._running = trio.Event(), trio.Event()
         self._verdict: Verdict | None = None
         self._box: Box | None = None
         self._program: Program | None = None
@@ -84,7 +86,7 @@ class Session:
         self._early_end = False
         self._window = run.window
         self._leave_at = math.inf
-        self._since = 0.0
+        self._since = math.inf
         self._exit: Exit | None = None
         self._times: dict[str, float] = {}
 
@@ -100,15 +102,18 @@ class Session:
         return self.feed.viewer(offset)
 
     async def write(self, data: bytes, reader: Viewer | None = None) -> None:
-        """Give the program input; what comes before it runs is kept for it. Does not wait for the program to read.
+        """Give the program input; what comes before it runs is kept for it, but Ctrl+C ends a compiler already.
 
-        `reader` is not woken for the echo, which is logged before this returns: poll it. Raises BadRequest with code
-        `input_overflow` (nothing was taken) or `input_closed`. After the end nothing happens.
+        Does not wait for the program to read. `reader` is not woken for the echo, which is logged before this returns:
+        poll it. Raises BadRequest with code `input_overflow` (nothing was taken) or `input_closed`. After the end
+        nothing happens.
         """
         if not data or self.ended is not None:
             return
         if self._program is None or self._compiling:
             self._write_early(data)
+            if self.run.mode == "terminal" and _CTRL_C in data and self._program is not None:
+                await self.signal("INT")
             return
         self.feed.touch()
         if self.state == "waiting" and self._attention is not None:
@@ -116,8 +121,9 @@ class Session:
         self._program.write(data, reader)
 
     async def room(self) -> None:
-        """Wait until the program runs and has read most of its input: for callers that can make theirs wait."""
-        await self._begun.wait()
+        """Wait until half of the input that can wait is free, or it has ended: for callers that can be made to."""
+        if len(self._early) > INPUT_MAX // 2:
+            await self._running.wait()
         if self._program is not None:
             await self._program.room()
 
@@ -231,6 +237,7 @@ class Session:
 
     def _begin(self, box: Box, program: Program, nursery: trio.Nursery) -> None:
         """The program itself runs: it gets what was written early, and its waiting is told."""
+        self._running.set()
         self.feed.touch()
         early = (self.run.stdin or b"") + self._early
         self._early.clear()
@@ -328,7 +335,7 @@ class Session:
         usage = Usage(
             cpu=done.cpu if done is not None else box.cpu if box is not None else 0.0,
             memory=max(done.memory if done is not None else 0, box.peak if box is not None else 0),
-            wall=now - self._since if self._since else 0.0,
+            wall=max(0.0, now - self._since),
         )
         if self.feed.first_output is not None:
             self._times["output"] = round((self.feed.first_output - self._asked) * 1000, 3)
@@ -336,6 +343,7 @@ class Session:
         self.state = "finished" if by_itself else "terminated"
         self.ended = Ended(verdict.outcome, verdict.code, verdict.signal, verdict.message, usage, self._times)
         self._begun.set()
+        self._running.set()
         self.feed.mark(self.ended)
 
     # --- what viewers are told -------------------------------------------------------------------------------------

@@ -1,7 +1,5 @@
 """A box by bubblewrap alone, for what is looked at from outside: namespaces and tmpfs mounts, no init and no filter."""
 
-import ctypes
-import fcntl
 import json
 import os
 import pty
@@ -9,33 +7,47 @@ import select
 import signal
 import socket
 import subprocess
-import termios
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 from runnerd.sandbox.handles import Handles
 
 PATIENCE = 30.0
-_NEW_NETWORK = 0x40000000
-_SOCK_DIAG = 4
+
+_LAUNCHER = """
+import fcntl, os, socket, sys, termios
+fd, terminal, argv = int(sys.argv[1]), sys.argv[2] == "1", sys.argv[3:]
+fds = [os.open(path, os.O_PATH | os.O_DIRECTORY) for path in ("/proc", "/work", "/tmp", "/dev/shm")]
+diag = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4)
+with socket.socket(fileno=fd) as there:
+    socket.send_fds(there, [b"x"], [*fds, diag.fileno()])
+diag.close()
+for fd in fds:
+    os.close(fd)
+if terminal:
+    os.setsid()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 1)
+os.execvp(argv[0], argv)
+"""
 
 
 class PlainBox:
-    """`handles` are what init would pass out; `master` is the terminal's, or -1; bubblewrap's reaper is the box's pid 1."""
+    """`master` is the program's terminal, or -1 when its output goes to a pipe. Pid 1 is bubblewrap's own.
 
-    def __init__(self, process: "subprocess.Popen[bytes]", master: int, handles: Handles) -> None:
-        self.process, self.master, self.handles = process, master, handles
+    `end` kills all of it and waits until it is gone.
+    """
+
+    def __init__(self, source: int, master: int, handles: Handles, end: Callable[[], None]) -> None:
+        self._source, self.master, self.handles, self.end = source, master, handles, end
         self._seen = b""
 
     def read_until(self, wanted: bytes) -> None:
         deadline = time.monotonic() + PATIENCE
-        source = self.master if self.master >= 0 else self.process.stdout.fileno()  # type: ignore[union-attr]
         while wanted not in self._seen:
-            ready, _, _ = select.select([source], [], [], max(0.0, deadline - time.monotonic()))
+            ready, _, _ = select.select([self._source], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"{wanted!r} did not come, but {self._seen!r}"
-            data = os.read(source, 65536)
+            data = os.read(self._source, 65536)
             assert data, f"the program ended before {wanted!r}: {self._seen!r}"
             self._seen += data
         self._seen = self._seen.partition(wanted)[2]
@@ -45,40 +57,44 @@ class PlainBox:
 
 
 @contextmanager
-def plain_box(argv: Sequence[str], *, terminal: bool = False, size: str = "256000000") -> Iterator[PlainBox]:
+def plain_box(argv: Sequence[str], *, terminal: bool = False, size: int = 256_000_000) -> Generator[PlainBox]:
     """Run argv in a box: on a terminal, or with its output on a pipe. All of it is dead when the block ends."""
-    told, tell = os.pipe()
-    master, slave = pty.openpty() if terminal else (-1, -1)
-    mounts = [word for place in ("/work", "/tmp", "/dev/shm") for word in ("--size", size, "--tmpfs", place)]
-    process = subprocess.Popen(
-        ["bwrap", "--unshare-all", "--die-with-parent", "--info-fd", str(tell), "--ro-bind", "/", "/"]
-        + ["--dev", "/dev", "--proc", "/proc", *mounts, "--chdir", "/work", "--", *argv],
-        pass_fds=[tell],
-        stdin=slave if terminal else subprocess.DEVNULL,
-        stdout=slave if terminal else subprocess.PIPE,
-        stderr=slave if terminal else None,
-        start_new_session=True,
-        preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if terminal else None,  # noqa: PLW1509
-        env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "HOME": "/work", "LANG": "C.UTF-8"},
-    )
-    os.close(tell)
-    if terminal:
+    with ExitStack() as stack:
+        here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        stack.enter_context(here)
+        told, tell = os.pipe()
+        master, slave = pty.openpty() if terminal else os.pipe()
+        stack.callback(os.close, master)
+        mounts = [word for place in ("/work", "/tmp", "/dev/shm") for word in ("--size", str(size), "--tmpfs", place)]
+        process = subprocess.Popen(
+            [
+                *("bwrap", "--unshare-all", "--die-with-parent", "--info-fd", str(tell)),
+                *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", *mounts, "--chdir", "/work", "--"),
+                *("python3", "-ISc", _LAUNCHER, str(there.fileno()), str(int(terminal)), *argv),
+            ],
+            pass_fds=[tell, there.fileno()],
+            stdin=slave if terminal else subprocess.DEVNULL,
+            stdout=slave,
+            stderr=slave if terminal else None,
+            env={"PATH": "/usr/bin:/bin", "TERM": "xterm", "HOME": "/work", "LANG": "C.UTF-8", "PS1": "$ "},
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        there.close()
+        os.close(tell)
         os.close(slave)
-    handles = None
-    try:
         with open(told, "rb") as info:
             init = json.load(info)["child-pid"]
-        _wait_for_mounts(init)
-        handles = _handles(init)
-        yield PlainBox(process, master, handles)
-    finally:
-        with socket.socket():  # nothing is printed by a box that is killed
-            os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-        if master >= 0:
-            os.close(master)
-        if handles is not None:
-            _wait_until_gone(handles)
-            handles.close()
+        pidfd = os.pidfd_open(init)
+        stack.callback(os.close, pidfd)
+
+        def end() -> None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            process.wait()  # bubblewrap ends once it has reaped its child, and that goes last
+
+        stack.callback(end)
+        _, fds, _, _ = socket.recv_fds(here, 1, 5)
+        handles = Handles(*fds, init=init)
+        stack.callback(handles.close)
+        yield PlainBox(master, master if terminal else -1, handles, end)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from server_fakes import FakeRegistry, FakeSession
 
 from runnerd.config import Config
 from runnerd.errors import BadRequest, SetupError, Unauthorized
@@ -36,7 +37,6 @@ from runnerd.sandbox.spec import Outcome, Window
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import EARLY_INPUT, SIGNALS, STREAMS, Conversation, Drain
 from runnerd.session.viewer import StateChange
-from server_fakes import FakeRegistry, FakeSession
 
 START = Start(1, "echo")
 
@@ -135,9 +135,7 @@ def verify(key: str) -> object:
 
 
 @asynccontextmanager
-async def talking(
-    *, key: str | None = None, anonymous: Any = "always", check: Verify = verify
-) -> AsyncIterator[Talk]:
+async def talking(*, key: str | None = None, anonymous: Any = "always", check: Verify = verify) -> AsyncIterator[Talk]:
     adapter = PlainAdapter()
     async with trio.open_nursery() as nursery:
         registry: Any = FakeRegistry(None, None, Config(), nursery)
@@ -273,7 +271,9 @@ async def test_streams_are_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [Input(9, b""), CloseInput(9), Resize(9, 1, 1), Signal(9, "INT"), Kill(9)], ids=lambda c: type(c).__name__
+    "command",
+    [Input(9, b""), CloseInput(9), Resize(9, 1, 1), Signal(9, "INT"), Kill(9)],
+    ids=lambda c: type(c).__name__,
 )
 async def test_a_stream_that_never_was_is_an_error(command: Command) -> None:
     async with talking() as talk:

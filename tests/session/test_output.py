@@ -3,9 +3,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from runnerd.session.output import Chunk, OutputLog
+from runnerd.session.output import Chunk, OutputChannel, OutputLog
 
-CHANNELS = ("stdout", "stderr")
+CHANNELS: tuple[OutputChannel, ...] = ("stdout", "stderr")
 PIECES = st.one_of(
     st.binary(max_size=20),
     st.text("aé€😀", max_size=8).map(str.encode),
@@ -115,8 +115,10 @@ TestLogAgainstModel = LogAgainstModel.TestCase
 
 def test_adjacent_appends_of_a_channel_are_one_chunk_and_channels_are_not_mixed() -> None:
     log = OutputLog()
-    for channel, data in [("stdout", b"a"), ("stdout", b"b"), ("stderr", b"!"), ("stdout", b"c")]:
-        log.append(channel, data)
+    log.append("stdout", b"a")
+    log.append("stdout", b"b")
+    log.append("stderr", b"!")
+    log.append("stdout", b"c")
     assert log.read(0, 100) == Chunk("stdout", 0, b"ab")
     assert log.read(2, 100) == Chunk("stderr", 2, b"!")
     assert log.read(3, 100) == Chunk("stdout", 3, b"c")

@@ -4,6 +4,7 @@ CPython hands the prompt to PyOS_Readline when both are terminals, which writes 
 folder leaves sys.path, and the host's own sitecustomize, if any, runs as it would have.
 """
 
+import contextlib
 import ctypes
 import os
 import sys
@@ -13,32 +14,28 @@ os.environ.pop("PYTHONPATH", None)
 del sys.modules["sitecustomize"]
 
 if os.isatty(0) and os.isatty(1):
-    _READER = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
+    # The interpreter lets go of its lock around the call, so the callback must take it: CFUNCTYPE, not PYFUNCTYPE.
+    _Reader = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)
     _malloc = ctypes.pythonapi.PyMem_RawMalloc
     _malloc.restype, _malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 
-    def _read_line(stdin: int, stdout: int, prompt: bytes) -> int:
-        sys.stdout.flush()
-        os.write(1, prompt or b"")
+    def _read_line(stdin: int, stdout: int, prompt: "bytes | None") -> "int | None":
+        """A line in memory that the interpreter frees; None means interrupted."""
         line = bytearray()
-        while not line.endswith(b"\n"):
-            try:
-                data = os.read(0, 4096)
-            except KeyboardInterrupt:
-                raise
-            if not data:
-                break
-            line += data
+        try:
+            sys.stdout.flush()
+            os.write(1, prompt or b"")
+            while not line.endswith(b"\n") and (data := os.read(0, 4096)):
+                line += data
+        except KeyboardInterrupt:
+            return None
         buffer = _malloc(len(line) + 1)
         ctypes.memmove(buffer, bytes(line) + b"\0", len(line) + 1)
         return buffer
 
-    _reader = _READER(_read_line)
-    ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_ReadlineFunctionPointer").value = ctypes.cast(
-        _reader, ctypes.c_void_p
-    ).value
+    _reader = _Reader(_read_line)
+    _pointer = ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_ReadlineFunctionPointer")
+    _pointer.value = ctypes.cast(_reader, ctypes.c_void_p).value
 
-try:
+with contextlib.suppress(ImportError):
     import sitecustomize  # noqa: F401  the host's
-except ImportError:
-    pass

@@ -1,0 +1,140 @@
+"""The daemon's life: readiness, signals, draining."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import httpx
+import pytest
+import trio
+import trio.testing
+from server_fakes import Client, Served, read_all, serve, until
+from trio_websocket import ConnectionClosed
+
+from runnerd.sandbox import spawn
+from runnerd.server import orphans
+
+GET = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+async def left(client: Client) -> int:
+    with pytest.raises(ConnectionClosed) as caught:
+        await client.connection.get_message()
+    assert caught.value.reason is not None
+    return caught.value.reason.code
+
+
+async def refuses(served: Served) -> None:
+    """Wait until no new connection is accepted."""
+    while True:
+        try:
+            await (await served.connect()).aclose()
+        except OSError:
+            return
+
+
+async def test_the_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        async with serve(tmp_path) as served:
+            ready = await trio.to_thread.run_sync(manager.recv, 1000)
+            assert ready.startswith(b"READY=1\nSTATUS=listening on http://127.0.0.1:")
+            assert b"limits: best-effort" in ready
+            os.kill(os.getpid(), signal.SIGTERM)
+            await served.stopped.wait()
+        assert manager.recv(1000) == b"STOPPING=1"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_an_idle_daemon_stops_at_once(tmp_path: Path, number: signal.Signals) -> None:
+    async with serve(tmp_path) as served, served.terminal() as client, httpx.AsyncClient() as kept:
+        assert (await kept.get(f"{served.url}/healthz")).status_code == 200
+        os.kill(os.getpid(), number)
+        assert (await client.receive("draining"))["seconds"] == 30
+        assert await left(client) == 1001
+        await served.stopped.wait()
+
+
+async def test_draining_waits_for_programs_and_refuses_new_ones(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.terminal() as client, await served.connect() as kept:
+        await client.start()
+        await kept.send_all(GET + b"\r\n")
+        assert (await kept.receive_some()).startswith(b"HTTP/1.1 200")
+        os.kill(os.getpid(), signal.SIGTERM)
+        await client.receive("draining")
+        await refuses(served)
+        await client.type(b"goes on")
+        assert await client.output() == b"goes on"
+        await client.send("start", stream=2, language="echo", code="")
+        assert (await client.receive("error"))["code"] == "busy"
+        await kept.send_all(GET + b"\r\n")
+        answer = await read_all(kept)
+        assert b"HTTP/1.1 503" in answer
+        assert b"connection: close" in answer
+        served.registry.started[0].end()
+        assert (await client.receive("exit"))["outcome"] == "exited"
+        assert await left(client) == 1001
+        await served.stopped.wait()
+
+
+async def test_the_deadline_ends_programs(tmp_path: Path) -> None:
+    async with serve(tmp_path, {"drain": {"seconds": 0.01}}) as served, served.terminal() as client:
+        await client.start()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await client.receive("draining")
+        assert (await client.receive("exit"))["outcome"] == "killed"
+        assert await left(client) == 1001
+        await served.stopped.wait()
+
+
+async def test_a_second_signal_ends_programs(tmp_path: Path) -> None:
+    async with serve(tmp_path, {"drain": {"seconds": 3600}}) as served, served.terminal() as client:
+        await client.start()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await client.receive("draining")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert (await client.receive("exit"))["outcome"] == "killed"
+        await served.stopped.wait()
+
+
+async def test_readiness_follows_the_registry(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, httpx.AsyncClient(base_url=served.url) as client:
+        assert (await client.get("/readyz")).status_code == 200
+        served.registry.full = True
+        assert (await client.get("/readyz")).status_code == 503
+        assert (await client.get("/healthz")).status_code == 200
+        metrics = (await client.get("/metrics")).text
+        assert "runnerd_boxes 64\n" in metrics
+        assert 'runnerd_sessions_ended_total{outcome="exited"} 0\n' in metrics
+
+
+async def test_anonymous_use_needs_a_loopback_listener(tmp_path: Path) -> None:
+    async with serve(tmp_path, loopback=False) as served, served.terminal() as client:
+        await client.send("start", stream=1, language="echo", code="")
+        assert (await client.receive("error"))["code"] == "unauthorized"
+
+
+async def test_pages_of_configured_sites_may_connect(tmp_path: Path) -> None:
+    origin = [(b"Origin", b"https://course.example")]
+    async with serve(tmp_path, {"http": {"origins": ["https://course.example"]}}) as served:
+        async with served.terminal(extra_headers=origin) as client:
+            await client.start()
+
+
+async def test_orphans_are_reaped_and_own_children_left_alone() -> None:
+    orphan, own = os.posix_spawn("/bin/true", ["true"], {}), os.posix_spawn("/bin/true", ["true"], {})
+    spawn.alive.add(own)
+    try:
+        for pid in (orphan, own):
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(orphans.reap)
+            await trio.testing.wait_all_tasks_blocked()
+            os.kill(os.getpid(), signal.SIGCHLD)
+            await until(lambda: not Path(f"/proc/{orphan}").exists())
+            nursery.cancel_scope.cancel()
+        assert os.waitpid(own, 0) == (own, 0)
+    finally:
+        spawn.alive.discard(own)

@@ -1,0 +1,228 @@
+"""Real sockets, bad clients: each gets a clear answer or a time-out, and others go on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import trio
+from server_fakes import Served, read_all, serve, until
+from trio.testing import MockClock
+
+from runnerd.errors import Forbidden
+from runnerd.server.head import Head
+from runnerd.server.listener import Listener, Settings
+from runnerd.server.origin import Gate
+from runnerd.server.stream import ConnectionStream
+
+GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+CLOSE = b"Connection: close\r\n\r\n"
+HANDSHAKE = (
+    b"GET /api/v1/terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def parts(answer: bytes) -> tuple[int, dict[str, str], dict[str, Any]]:
+    """Status, headers and JSON body of a whole answer."""
+    head, _, body = answer.partition(b"\r\n\r\n")
+    line, *fields = head.decode().split("\r\n")
+    headers = dict(field.lower().split(": ", 1) for field in fields)
+    assert int(headers["content-length"]) == len(body)
+    return int(line.split()[1]), headers, json.loads(body)
+
+
+def refused(answer: bytes, status: int, code: str) -> dict[str, str]:
+    """Check a told error; its headers."""
+    found, headers, body = parts(answer)
+    assert (found, body["code"]) == (status, code), body
+    assert set(body) == {"error", "code", "hint"}
+    assert body["error"]
+    assert headers["x-content-type-options"] == "nosniff"
+    return headers
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "code"),
+    [
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 600, 400, "bad_request"),
+        (b"nonsense\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_request"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX: " + b"x" * 20_000 + b"\r\n\r\n", 431, "head_too_large"),
+        (b"GET /" + b"x" * 20_000, 431, "head_too_large"),
+        (HANDSHAKE.replace(b"Key: AAAA", b"Key: "), 400, "bad_request"),
+        (HANDSHAKE.replace(b"Version: 13", b"Version: 12"), 426, "upgrade_required"),
+        (HANDSHAKE.replace(b"terminal", b"nothing"), 404, "not_found"),
+        (HANDSHAKE.replace(b"Host: localhost", b"Host: evil.example"), 403, "foreign_host"),
+        (HANDSHAKE.replace(b"Upgrade\r\n", b"Upgrade\r\nOrigin: https://evil.example\r\n", 1), 403, "foreign_origin"),
+        (HANDSHAKE.replace(b"Upgrade\r\n", b"Upgrade\r\nAuthorization: Basic eA==\r\n", 1), 401, "unauthorized"),
+        (
+            HANDSHAKE.replace(b"Upgrade\r\n", b"Upgrade\r\nSec-WebSocket-Protocol: chat, superchat\r\n", 1),
+            400,
+            "unknown_subprotocol",
+        ),
+        (GET.replace(b"localhost", b"evil.example") + CLOSE, 403, "foreign_host"),
+    ],
+)
+async def test_bad_requests_get_a_clear_answer(tmp_path: Path, request_bytes: bytes, status: int, code: str) -> None:
+    async with serve(tmp_path) as served:
+        refused(await served.ask(request_bytes), status, code)
+        assert (await served.ask(GET + CLOSE)).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_version_of_websocket_that_is_spoken_is_named(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served:
+        headers = refused(await served.ask(HANDSHAKE.replace(b"Version: 13", b"Version: 8")), 426, "upgrade_required")
+        assert headers["sec-websocket-version"] == "13"
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", GET, HANDSHAKE[:-2]])
+async def test_a_head_that_is_never_whole_times_out(autojump_clock: MockClock, tmp_path: Path, sent: bytes) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    async with serve(tmp_path) as served, await served.connect() as stream:
+        begun = trio.current_time()
+        if sent:
+            await stream.send_all(sent)
+        refused(await read_all(stream), 408, "head_timeout")
+        assert 10 <= trio.current_time() - begun < 20
+
+
+async def test_bytes_that_trickle_do_not_stretch_the_time(autojump_clock: MockClock, tmp_path: Path) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    async with serve(tmp_path) as served, await served.connect() as stream:
+        begun = trio.current_time()
+
+        async def trickle() -> None:
+            for byte in GET:
+                await stream.send_all(bytes([byte]))
+                await trio.sleep(1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trickle)
+            refused(await read_all(stream), 408, "head_timeout")
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - begun < 20
+
+
+async def test_a_client_that_leaves_before_its_head_is_whole_is_forgotten(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served:
+        for sent in (b"", b"GET /"):
+            stream = await served.connect()
+            if sent:
+                await stream.send_all(sent)
+            await stream.aclose()
+        async with served.terminal() as client:
+            await client.start()
+            metrics = (await served.ask(GET.replace(b"healthz", b"metrics") + CLOSE)).decode()
+            assert "runnerd_connections 2\n" in metrics  # the terminal and the question itself
+
+
+async def test_a_thousand_silent_connections_leave_room_and_go(autojump_clock: MockClock, tmp_path: Path) -> None:
+    autojump_clock.autojump_threshold = 0.5
+    async with serve(tmp_path) as served, served.terminal() as client:
+        await client.start()
+        silent = [await served.connect() for _ in range(1000)]
+        await client.type(b"still here")
+        assert await client.output() == b"still here"
+        assert (await served.ask(GET + CLOSE)).startswith(b"HTTP/1.1 200")
+        for stream in silent:
+            refused(await read_all(stream), 408, "head_timeout")
+            await stream.aclose()
+        metrics = (await served.ask(GET.replace(b"healthz", b"metrics") + CLOSE)).decode()
+        assert "runnerd_connections 2\n" in metrics
+
+
+async def test_connections_beyond_the_maximum_are_turned_away(tmp_path: Path) -> None:
+    async with serve(tmp_path, {"http": {"connections": 2}}) as served:
+        async with served.terminal() as client, served.terminal():
+            await client.start()
+            stream = await served.connect()
+            async with stream:
+                headers = refused(await read_all(stream), 503, "busy")
+                assert headers["retry-after"] == "5"
+            await client.type(b"x")
+            assert await client.output() == b"x"
+        async with served.terminal() as client:
+            await client.start()
+
+
+async def test_a_websocket_may_follow_requests_on_one_connection(tmp_path: Path) -> None:
+    """As reverse proxies do that keep connections alive."""
+    async with serve(tmp_path) as served, await served.connect() as stream:
+        await stream.send_all(GET + b"\r\n")
+        answer = b""
+        while not answer.endswith(b'{"status":"ok"}'):
+            answer += await stream.receive_some()
+        await stream.send_all(GET + b"\r\n" + HANDSHAKE)  # pipelined
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n") or b"101" not in answer:
+            answer += await stream.receive_some()
+        assert answer.count(b"HTTP/1.1 200") == 1
+        assert b"s-websocket-extensions" not in answer.lower()
+        await stream.send_all(b"\x89\x80\0\0\0\0")
+        assert await stream.receive_some() == b"\x8a\x00"
+
+
+async def test_an_upgrade_to_something_else_is_an_ordinary_request(tmp_path: Path) -> None:
+    settings = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"
+    async with serve(tmp_path) as served, await served.connect() as stream:
+        await stream.send_all(GET + settings)
+        await stream.send_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        answer = await read_all(stream)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"HTTP/1.1 403" in answer
+        assert b"101" not in answer.split(b"\r\n")[0]
+
+
+class BrokenHttp:
+    async def serve(self, stream: ConnectionStream) -> Head | None:
+        raise ExceptionGroup("from a library", [ZeroDivisionError("boom"), OSError("gone")])
+
+
+async def test_what_a_connection_raises_stays_in_it() -> None:
+    async def websocket(stream: ConnectionStream, head: Head) -> None:
+        raise Forbidden("not you")
+
+    listener = Listener(Settings(), Gate(loopback=False), BrokenHttp(), {"/api/v1/terminal": websocket})
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.accept, [each.socket._sock.dup() for each in listeners], nursery)
+        served = Served(port)
+        assert await served.ask(GET + CLOSE) == b""
+        refused(await served.ask(HANDSHAKE), 403, "forbidden")
+        assert await served.ask(GET + CLOSE) == b""
+        await until(lambda: listener.open == 0)
+        nursery.cancel_scope.cancel()
+    for each in listeners:
+        await each.aclose()
+    assert (listener.accepted, listener.refused) == (3, 0)
+
+
+async def test_a_unix_socket_serves_as_well(tmp_path: Path) -> None:
+    from runnerd.server import address
+
+    where = address.UnixAddress(tmp_path / "socket")
+    sockets = address.listen(where)
+
+    async def websocket(stream: ConnectionStream, head: Head) -> None:
+        assert stream.local
+        raise Forbidden("reached")
+
+    listener = Listener(Settings(), Gate(loopback=True), BrokenHttp(), {"/api/v1/terminal": websocket})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.accept, sockets, nursery)
+        async with await trio.open_unix_socket(str(where.path)) as stream:
+            await stream.send_all(HANDSHAKE)
+            refused(await read_all(stream), 403, "forbidden")
+        nursery.cancel_scope.cancel()
+    address.close(where, sockets)
+
+
+async def test_http_clients_work_over_kept_connections(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, httpx.AsyncClient(base_url=served.url) as client:
+        for _ in range(3):
+            assert (await client.get("/healthz")).json() == {"status": "ok"}
+        metrics = (await client.get("/metrics")).text
+        assert "runnerd_connections_total 1\n" in metrics

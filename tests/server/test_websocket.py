@@ -1,0 +1,237 @@
+"""The terminal's WebSocket over real sockets: trio-websocket's gaps, and clients that behave badly."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from server_fakes import HEAD, Client, Served, serve, until
+from trio.testing import MockClock
+from trio_websocket import ConnectionClosed, ConnectionRejected
+
+from runnerd.errors import BadRequest
+from runnerd.server.websocket import choose_subprotocol
+from runnerd.session.viewer import CHUNK
+
+HANDSHAKE = (
+    b"GET /api/v1/terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+def text_frame(text: str) -> bytes:
+    data = text.encode()
+    assert len(data) < 126
+    return bytes([0x81, 0x80 | len(data), 0, 0, 0, 0]) + data
+
+
+async def raw(served: Served) -> trio.SocketStream:
+    """A connection after its handshake, that answers nothing by itself."""
+    stream = await served.connect()
+    await stream.send_all(HANDSHAKE)
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += await stream.receive_some()
+    assert answer.startswith(b"HTTP/1.1 101")
+    return stream
+
+
+async def start_raw(served: Served) -> trio.SocketStream:
+    stream = await raw(served)
+    await stream.send_all(text_frame(json.dumps({"type": "start", "stream": 1, "language": "echo", "code": ""})))
+    await until(lambda: len(served.registry.started) > 0)
+    return stream
+
+
+async def closed(client: Client) -> tuple[int, str | None]:
+    with pytest.raises(ConnectionClosed) as caught:
+        while True:
+            await client.connection.get_message()
+    assert caught.value.reason is not None
+    return caught.value.reason.code, caught.value.reason.reason
+
+
+async def test_a_run_by_websocket(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.terminal() as client:
+        assert client.connection.subprotocol == "runnerd.v1"
+        await client.start(7, mode="terminal")
+        await client.type(b"abc", 7)
+        message = await client.connection.get_message()
+        assert isinstance(message, bytes)
+        assert HEAD.unpack_from(message) == (1, 7, 0)
+        assert message[HEAD.size :] == b"abc"
+        served.registry.started[0].end()
+        assert (await client.receive("exit"))["outcome"] == "exited"
+
+
+async def test_subprotocols() -> None:
+    assert choose_subprotocol(["other", "runnerd.v1"], ("runnerd.v1",)) == "runnerd.v1"
+    assert choose_subprotocol([], ("runnerd.v1",)) is None
+    with pytest.raises(BadRequest):
+        choose_subprotocol(["runnerd.v2"], ("runnerd.v1",))
+
+
+async def test_a_client_that_asks_for_no_subprotocol_is_served(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.terminal(subprotocols=None) as client:
+        assert client.connection.subprotocol is None
+        await client.start()
+
+
+async def test_a_client_that_asks_for_another_is_refused(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served:
+        with pytest.RaisesGroup(ConnectionRejected, flatten_subgroups=True, allow_unwrapped=True) as caught:
+            async with served.terminal(subprotocols=["graphql-ws"]):
+                raise AssertionError
+        del caught
+
+
+async def test_a_key_in_a_header(tmp_path: Path) -> None:
+    from runnerd.store import Store
+
+    store = Store(tmp_path)
+    secret = store.create_key(1).secret_key
+    store.close()
+    settings: dict[str, Any] = {"auth": {"anonymous": "never"}}
+    async with serve(tmp_path, settings) as served:
+        for name, value in ((b"Authorization", f"Bearer {secret}"), (b"X-API-Key", secret)):
+            async with served.terminal(extra_headers=[(name, value.encode())]) as client:
+                await client.start()
+        async with served.terminal() as client:
+            await client.send("auth", key=secret)
+            await client.start()
+        async with served.terminal(extra_headers=[(b"X-API-Key", b"wrong")]) as client:
+            assert (await client.receive("error"))["code"] == "unauthorized"
+            assert (await closed(client))[0] == 4401
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["{", "[]", "1", '{"type": 7}', '{"type": "fly", "stream": 1}', '{"type": "start", "stream": "x"}', b"", b"\x09"],
+)
+async def test_bad_messages_are_answered_and_keep_the_connection(tmp_path: Path, message: str | bytes) -> None:
+    async with serve(tmp_path) as served, served.terminal() as client:
+        await client.connection.send_message(message)
+        assert (await client.receive("error"))["code"] == "bad_request"
+        await client.start()
+
+
+async def test_an_unknown_language_is_answered(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, served.terminal() as client:
+        await client.send("start", stream=3, language="klingon", code="")
+        error = await client.receive("error")
+        assert (error["stream"], error["code"], error["hint"]) == (3, "unknown_language", "known languages: echo")
+        await client.start(3)
+
+
+async def test_ten_megabytes_of_code_are_taken_or_refused_clearly(tmp_path: Path) -> None:
+    code = "x" * 10_000_000
+    async with serve(tmp_path) as served, served.terminal() as client:
+        await client.start(code=code)
+        assert served.registry.started[0].run.files == {"": code.encode()}
+    async with serve(tmp_path, {"http": {"message_size": 1_000_000}}) as served:
+        async with served.terminal() as other, served.terminal() as client:
+            await other.start()
+            with trio.move_on_after(30):
+                try:
+                    await client.send("start", stream=1, language="echo", code=code)
+                except ConnectionClosed:
+                    pass
+                code_, reason = await closed(client)
+                assert code_ == 1009
+                assert "1000000" in (reason or "")
+            await other.type(b"x")
+            assert await other.output() == b"x"
+        assert len(served.registry.started) == 1
+
+
+async def test_text_that_is_not_utf_8_closes_with_its_code(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, await raw(served) as stream:
+        await stream.send_all(b"\x81\x82\0\0\0\0\xff\xfe")
+        frame = await stream.receive_some()
+        assert frame[0] == 0x88
+        assert struct.unpack_from(">H", frame, 2) == (1007,)
+
+
+@pytest.mark.parametrize(
+    "frame", [b"\x81\x02hi", b"\xf1\x80\0\0\0\0", b"\x83\x80\0\0\0\0"], ids=["unmasked", "rsv", "op"]
+)
+async def test_frames_that_break_the_protocol_end_the_connection(tmp_path: Path, frame: bytes) -> None:
+    async with serve(tmp_path) as served, await start_raw(served) as stream:
+        await stream.send_all(frame)
+        await served.registry.started[0].killed.wait()
+
+
+@pytest.mark.parametrize("how", ["close", "reset", "half-frame"])
+async def test_a_client_that_vanishes_takes_its_programs_along(tmp_path: Path, how: str) -> None:
+    async with serve(tmp_path) as served:
+        stream = await start_raw(served)
+        if how == "reset":
+            import socket
+
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if how == "half-frame":
+            await stream.send_all(b"\x81\xfe\x10\x00\0\0\0\0abc")
+        await stream.aclose()
+        await served.registry.started[0].killed.wait()
+        async with served.terminal() as client:
+            await client.start()
+
+
+async def test_a_client_that_vanishes_while_it_waits_in_the_queue(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served:
+        async with served.terminal() as client:
+            served.registry.may_start = trio.Event()
+            await client.send("start", stream=1, language="echo", code="")
+            await until(lambda: served.registry.asked == 1)
+        await until(lambda: served.registry.cancelled == 1)
+
+
+async def test_a_client_that_answers_no_ping_is_dropped(autojump_clock: MockClock, tmp_path: Path) -> None:
+    autojump_clock.autojump_threshold = 0.2
+    async with serve(tmp_path) as served, await start_raw(served):
+        begun = trio.current_time()
+        await served.registry.started[0].killed.wait()
+        assert 39 <= trio.current_time() - begun < 60
+
+
+async def test_a_client_that_answers_pings_stays(autojump_clock: MockClock, tmp_path: Path) -> None:
+    autojump_clock.autojump_threshold = 0.2
+    async with serve(tmp_path) as served, served.terminal() as client:
+        await client.start()
+        await trio.sleep(300)
+        await client.type(b"x")
+        assert await client.output() == b"x"
+
+
+async def test_a_viewer_that_reads_nothing_is_dropped_and_slows_no_other(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    autojump_clock.autojump_threshold = 0.2
+    settings = {"http": {"ping_interval": 3600}}
+    async with serve(tmp_path, settings) as served, await start_raw(served), served.terminal() as other:
+        slow = served.registry.started[0]
+        await other.start()
+
+        async def flood() -> None:
+            for _ in range(10_000):
+                slow.feed.append("stdout", b"x" * CHUNK)
+                await trio.lowlevel.checkpoint()
+                if slow.feed.stalled:
+                    return
+
+        await flood()
+        assert slow.feed.stalled
+        for _ in range(10):
+            await other.type(b"k")
+            assert await other.output() == b"k"
+        assert not slow.killed.is_set()
+        await slow.killed.wait()
+
+
+async def test_closing_is_answered(tmp_path: Path) -> None:
+    async with serve(tmp_path) as served, await raw(served) as stream:
+        await stream.send_all(b"\x88\x82\0\0\0\0\x03\xe8")
+        assert await stream.receive_some() == b"\x88\x02\x03\xe8"
+        assert await stream.receive_some() == b""
