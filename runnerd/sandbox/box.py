@@ -17,7 +17,7 @@ import trio
 
 from runnerd.errors import BoxError, BrokenBox
 from runnerd.sandbox import bubblewrap, rlimits
-from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
+from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply, socketpair
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spawn import Child, spawn
@@ -426,7 +426,7 @@ def _launch(host: Host, argv: Sequence[str], uid: int | None) -> tuple[Child, so
 
     Never a terminal among them: `--dev` would bind it as the box's /dev/console.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours, theirs = socketpair()
     words, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     arguments = os.memfd_create("runnerd-arguments", os.MFD_CLOEXEC)
     separator = argv.index("--")

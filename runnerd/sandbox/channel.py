@@ -102,12 +102,18 @@ class Pending:
         return reply
 
 
+def socketpair() -> tuple[socket.socket, socket.socket]:
+    """Our end and init's. Ours tells the sender of every message, from before init can send its first."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    return ours, theirs
+
+
 class Channel:
-    """Requests and replies over one SOCK_SEQPACKET socket. One task runs `receive`; any task may post requests."""
+    """Requests and replies over our end of a `socketpair`. One task runs `receive`; any task may post requests."""
 
     def __init__(self, sock: socket.socket) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
         self._socket = sock
         self._tag = 0
         self._pending: dict[int, Pending] = {}

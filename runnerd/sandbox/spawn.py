@@ -10,7 +10,6 @@ import trio
 
 from runnerd.sandbox._native import ffi, lib
 
-
 alive: set[int] = set()
 """Processes that were started here and not waited for yet. Any other child of the daemon is an orphan of a box."""
 

@@ -17,6 +17,7 @@ log = logging.getLogger("runnerd.server.websocket")
 HANDSHAKE_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 3.0
 NORMAL, GOING_AWAY = 1000, 1001
+VIOLATIONS = (1002, 1007)
 QUEUED_MESSAGES = 1
 """Messages that wait for the conversation, which takes them at once; more would only be memory for a flood."""
 
@@ -54,6 +55,18 @@ class WebSocketTransport:
         """Say why, and wait a little for the client's answer."""
         with trio.move_on_after(CLOSE_TIMEOUT):
             await self._connection.aclose(code, _short(reason))
+
+
+class _Borrowed(trio.abc.Stream):
+    """The stream as the library sees it: its owner closes it, after the last frame."""
+
+    def __init__(self, stream: ConnectionStream) -> None:
+        self.receive_some = stream.receive_some
+        self.send_all = stream.send_all
+        self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
 
 
 def choose_subprotocol(offered: list[str], known: tuple[str, ...]) -> str | None:
@@ -99,6 +112,9 @@ async def serve_websocket(
             with trio.CancelScope(shield=True):
                 await transport.close(code, "")
             nursery.cancel_scope.cancel()
+    if connection.closed is not None and connection.closed.code in VIOLATIONS:
+        # The library knows that the client broke the protocol, and does not say so.
+        await stream.send_all(_close_frame(connection.closed.code, connection.closed.reason or ""))
 
 
 async def _accept(
@@ -108,7 +124,7 @@ async def _accept(
         try:
             request: WebSocketRequest = await wrap_server_stream(
                 nursery,
-                stream,
+                _Borrowed(stream),
                 message_queue_size=QUEUED_MESSAGES,
                 max_message_size=settings.message_size,
                 receive_buffer_size=None,
@@ -136,3 +152,8 @@ async def _keep_alive(connection: WebSocketConnection, stream: ConnectionStream,
 def _short(reason: str) -> str:
     """A close frame holds 123 bytes of reason."""
     return reason.encode()[:123].decode(errors="ignore")
+
+
+def _close_frame(code: int, reason: str) -> bytes:
+    payload = code.to_bytes(2, "big") + _short(reason).encode()
+    return bytes([0x88, len(payload)]) + payload

@@ -29,7 +29,7 @@ class OutputLog:
     of an append is held back, outside the log, until its channel's next append, `flush` or `finish`.
     """
 
-    def __init__(self, retain: int = 1024 * 1024) -> None:
+    def __init__(self, retain: int) -> None:
         self.start = 0
         self.end = 0
         self._retain = retain

@@ -27,8 +27,8 @@ BURST = 16
 TORN_SECONDS = 0.02
 """How long the rest of a character is waited for before its beginning is given out."""
 
-REST_MAX = 2 * 1024 * 1024
-"""The most that is taken from one descriptor after the program's end: more than a pipe or a terminal can hold."""
+REST_MAX = 1024 * 1024
+"""The most that is taken from one descriptor after the program's end: what the largest pipe can hold."""
 
 _TIOCGPTPEER = 0x5441
 _LFLAG, _CC = 3, 6
@@ -79,8 +79,9 @@ class Program:
                 elif count < FLOWING:
                     size = READ_MIN
                     break
-            if feed.stalled:
-                await feed.room()
+                if feed.stalled:
+                    await feed.room()
+                    break
 
     def _read(self, channel: OutputChannel, fd: int, size: int, reader: Viewer | None = None) -> int:
         """Read once without waiting and log it: the number of bytes, 0 at the end, -1 when there is nothing yet."""

@@ -21,6 +21,9 @@ HIGH_WATER = 256 * 1024
 
 LOW_WATER = HIGH_WATER // 2
 
+RETAIN = 3 * 1024 * 1024
+"""Bytes kept for viewers that are behind: room for what is read beyond the mark, and for two full pipes at the end."""
+
 MARKS = 64
 """State changes kept for viewers that are behind or come later."""
 
@@ -68,7 +71,7 @@ class Feed:
     """
 
     def __init__(self, limit: int, over: Callable[[], None], deserted: Callable[[], None]) -> None:
-        self.log = OutputLog()
+        self.log = OutputLog(RETAIN)
         self.active = trio.current_time()
         self.first_output: float | None = None
         self.viewers: list[Viewer] = []

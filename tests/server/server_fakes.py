@@ -154,7 +154,11 @@ class Served:
     async def terminal(self, **options: Any) -> AsyncIterator["Client"]:
         options.setdefault("subprotocols", ["runnerd.v1"])
         async with open_websocket_url(f"ws://127.0.0.1:{self.port}/api/v1/terminal", **options) as connection:
-            yield Client(connection)
+            try:
+                yield Client(connection)
+            finally:
+                # The library leaves its socket open when the server closed first.
+                await connection._stream.aclose()
 
 
 class Client:

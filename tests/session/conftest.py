@@ -1,3 +1,3 @@
 """Fixtures of the session tests."""
 
-from fake_box import world as world
+from .fake_box import world as world

@@ -7,12 +7,13 @@ from typing import Any, cast
 
 import pytest
 import trio
-from fake_box import World
 from trio.testing import MockClock
 
 from runnerd.session.attention import LOOKS, LOUD, QUIET, RECHECK, Attention
 from runnerd.session.program import Program
 from runnerd.session.viewer import Feed
+
+from .fake_box import World
 
 
 class Prog:

@@ -114,7 +114,7 @@ TestLogAgainstModel = LogAgainstModel.TestCase
 
 
 def test_adjacent_appends_of_a_channel_are_one_chunk_and_channels_are_not_mixed() -> None:
-    log = OutputLog()
+    log = OutputLog(1000_000)
     log.append("stdout", b"a")
     log.append("stdout", b"b")
     log.append("stderr", b"!")
@@ -132,7 +132,7 @@ def test_a_reader_that_is_behind_goes_on_at_the_oldest_byte_kept() -> None:
 
 
 def test_a_character_split_over_two_appends_is_not_torn_even_around_the_other_channel() -> None:
-    log = OutputLog()
+    log = OutputLog(1000_000)
     log.append("stdout", "né".encode()[:2])
     log.append("stderr", b"!")
     log.append("stdout", "né".encode()[2:])
@@ -144,7 +144,7 @@ def test_a_character_split_over_two_appends_is_not_torn_even_around_the_other_ch
 
 
 def test_the_beginning_of_a_character_is_given_out_when_its_rest_does_not_come() -> None:
-    log = OutputLog()
+    log = OutputLog(1000_000)
     log.append("stdout", b"\xe2\x82")
     assert log.read(0, 9) is None
     log.finish()
@@ -153,7 +153,7 @@ def test_the_beginning_of_a_character_is_given_out_when_its_rest_does_not_come()
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 5])
 def test_a_cut_at_the_limit_falls_between_characters_or_gets_on_at_least(limit: int) -> None:
-    log = OutputLog()
+    log = OutputLog(1000_000)
     text = "😀" * 5
     log.append("stdout", text.encode())
     offset, parts = 0, list[bytes]()
@@ -166,7 +166,7 @@ def test_a_cut_at_the_limit_falls_between_characters_or_gets_on_at_least(limit: 
 
 
 def test_single_bytes_do_not_cost_an_object_each() -> None:
-    log = OutputLog()
+    log = OutputLog(1000_000)
     for _ in range(10_000):
         log.append("stdout", b"x")
     assert len(log._blocks) == 1

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import pytest
 import trio
 import trio.testing
-from fake_box import descriptors
 
 from runnerd.errors import BadRequest
 from runnerd.sandbox.box import Process
@@ -20,6 +19,8 @@ from runnerd.sandbox.spec import Mode, Window
 from runnerd.session.output import Chunk
 from runnerd.session.program import INPUT_MAX, Program
 from runnerd.session.viewer import HIGH_WATER, Feed, Viewer
+
+from .fake_box import descriptors
 
 
 @dataclass

@@ -9,7 +9,6 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.testing
-from fake_box import Inside, World
 
 from runnerd import toolchains
 from runnerd.config import Boxes, Config, Profile
@@ -20,6 +19,8 @@ from runnerd.session.registry import Registry
 from runnerd.session.run import Run
 from runnerd.session.viewer import Ended, Viewer
 from runnerd.toolchains import Need, Toolchains
+
+from .fake_box import Inside, World
 
 RUN = Run("python", {"": b"code"}, mode="pipes")
 

@@ -10,7 +10,6 @@ from typing import Any, cast
 import pytest
 import trio
 import trio.testing
-from fake_box import Inside, World
 
 from runnerd.errors import BadRequest, BoxError, BrokenBox, InitRefused, SetupError
 from runnerd.sandbox.host import Host
@@ -21,6 +20,8 @@ from runnerd.session.run import Run
 from runnerd.session.session import COMPILE_SECONDS, DRAIN_SECONDS, START_SECONDS, Session
 from runnerd.session.viewer import Ended, Started, Viewer
 from runnerd.toolchains import Plan
+
+from .fake_box import Inside, World
 
 LIMITS = Limits(wall=0, idle=0)
 PIPES = Run("python", mode="pipes")

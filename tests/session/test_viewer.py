@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runnerd.sandbox.spec import Outcome, Usage
 from runnerd.session.output import Chunk
-from runnerd.session.viewer import CHUNK, HIGH_WATER, MARKS, Ended, Feed, Started, StateChange, Viewer
+from runnerd.session.viewer import CHUNK, HIGH_WATER, MARKS, RETAIN, Ended, Feed, Started, StateChange, Viewer
 
 STARTED = Started("n1-x", "python", "terminal", {})
 ENDED = Ended(Outcome.EXITED, 0, None, "", Usage(), {})
@@ -109,7 +109,7 @@ async def test_a_viewer_that_lost_output_goes_on_at_the_true_offset() -> None:
     feed = make_feed()
     viewer = feed.viewer()
     feed.mark(StateChange("waiting"))
-    for _ in range(40):
+    for _ in range(RETAIN // CHUNK + 1):
         feed.append("stdout", b"x" * CHUNK)
     first, second, *_ = take(viewer)
     assert first == StateChange("waiting")

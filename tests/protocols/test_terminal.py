@@ -1,0 +1,272 @@
+"""runnerd.v1 frame by frame, without a socket; and docs/protocol.md's exchange, word for word."""
+
+import json
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from runnerd.errors import Busy
+from runnerd.protocols import (
+    Authenticate,
+    CloseInput,
+    Draining,
+    Ended,
+    Event,
+    Failed,
+    Input,
+    Kill,
+    Output,
+    Ping,
+    Pong,
+    Resize,
+    Signal,
+    Start,
+    Started,
+    StateChanged,
+)
+from runnerd.protocols.terminal import TerminalAdapter
+
+DOCUMENT = (Path(__file__).parents[2] / "docs/protocol.md").read_text()
+
+
+def receive(**fields: Any) -> Any:
+    """The one command that a message asks for."""
+    commands, answers = TerminalAdapter().receive(json.dumps(fields))
+    assert not answers, answers
+    (command,) = commands
+    return command
+
+
+def refused(frame: str | bytes) -> dict[str, Any]:
+    """The error that a frame is answered with."""
+    commands, answers = TerminalAdapter().receive(frame)
+    assert not commands
+    (answer,) = answers
+    assert isinstance(answer, str)
+    return json.loads(answer)
+
+
+def test_start_in_full() -> None:
+    command = receive(
+        type="start",
+        stream=7,
+        language="python",
+        files={"a/b.py": "print()", "bin": {"base64": "AAH/"}},
+        main="a/b.py",
+        args=["x"],
+        env={"A": "1"},
+        mode="split",
+        rows=30,
+        cols=100,
+        stdin={"base64": "AA=="},
+        limits={"wall": 5, "memory": 1e6},
+        unknown="ignored",
+    )
+    assert command == Start(
+        stream=7,
+        language="python",
+        files={"a/b.py": b"print()", "bin": b"\x00\x01\xff"},
+        main="a/b.py",
+        args=("x",),
+        env={"A": "1"},
+        mode="split",
+        rows=30,
+        cols=100,
+        stdin=b"\0",
+        limits={"wall": 5.0, "memory": 1e6},
+    )
+
+
+def test_short_start() -> None:
+    assert receive(type="start", language="c", code="int x;") == Start(stream=1, language="c", files={"": b"int x;"})
+    assert receive(type="start", argv=["bash", "-i"]).argv == ("bash", "-i")
+
+
+def test_key_in_the_first_message() -> None:
+    commands, _ = TerminalAdapter().receive('{"type": "start", "language": "c", "code": "", "key": "k"}')
+    assert commands[0] == Authenticate("k")
+    assert isinstance(commands[1], Start)
+
+
+@pytest.mark.parametrize(
+    ("fields", "command"),
+    [
+        ({"type": "input", "data": "é\n"}, Input(1, "é\n".encode())),
+        ({"type": "input", "stream": 2, "data": {"base64": "AAE="}}, Input(2, b"\0\1")),
+        ({"type": "eof"}, CloseInput(1)),
+        ({"type": "resize", "rows": 1, "cols": 1000}, Resize(1, 1, 1000)),
+        ({"type": "signal", "signal": "SIGINT"}, Signal(1, "INT")),
+        ({"type": "signal", "signal": "term"}, Signal(1, "TERM")),
+        ({"type": "kill", "stream": 4294967295}, Kill(4294967295)),
+        ({"type": "ping", "id": "a"}, Ping("a")),
+        ({"type": "auth", "key": "k"}, Authenticate("k")),
+    ],
+)
+def test_controls(fields: dict[str, Any], command: object) -> None:
+    assert receive(**fields) == command
+
+
+@given(st.integers(0, 2**32 - 1), st.binary())
+def test_binary_input(stream: int, data: bytes) -> None:
+    assert TerminalAdapter().receive(b"\0" + struct.pack(">I", stream) + data) == ([Input(stream, data)], [])
+
+
+@pytest.mark.parametrize(
+    ("frame", "code", "words"),
+    [
+        ("nonsense", "not_json", "not JSON"),
+        ("[]", "not_json", "object"),
+        ("[" * 100_000, "not_json", "not JSON"),
+        ("{}", "bad_request", "type is missing"),
+        ('{"type": "dance"}', "unknown_type", "dance"),
+        ('{"type": 3}', "bad_request", "type is 3"),
+        ('{"type": "start"}', "bad_request", "language is missing"),
+        ('{"type": "start", "language": 3}', "bad_request", "language is 3"),
+        ('{"type": "start", "language": "c", "mode": "tty"}', "bad_request", "mode is 'tty'"),
+        ('{"type": "start", "language": "c", "rows": 0}', "bad_request", "rows is 0"),
+        ('{"type": "start", "language": "c", "rows": true}', "bad_request", "rows is true"),
+        ('{"type": "start", "language": "c", "stream": -1}', "bad_request", "stream is -1"),
+        ('{"type": "start", "language": "c", "files": {"../x": ""}}', "bad_request", "path '../x'"),
+        ('{"type": "start", "language": "c", "files": {"/x": ""}}', "bad_request", "path '/x'"),
+        ('{"type": "start", "language": "c", "files": {"x": 3}}', "bad_request", "files.x is 3"),
+        ('{"type": "start", "language": "c", "files": {"x": {"base64": "!"}}}', "bad_request", "not base64"),
+        ('{"type": "start", "argv": []}', "bad_request", "argv is empty"),
+        ('{"type": "start", "argv": ["a\\u0000"]}', "bad_request", "NUL"),
+        ('{"type": "start", "language": "c", "env": {"A B": ""}}', "bad_request", "'A B'"),
+        ('{"type": "start", "language": "c", "limits": {"wall": "1"}}', "bad_request", "limits.wall"),
+        ('{"type": "resize", "rows": 5}', "bad_request", "cols is missing"),
+        ('{"type": "signal", "signal": "../"}', "bad_request", "signal is"),
+        ('{"type": "input"}', "bad_request", "data"),
+        (b"", "bad_request", "binary"),
+        (b"\1\0\0\0\1x", "bad_request", "binary"),
+        (b"\0\0\0", "bad_request", "binary"),
+    ],
+)
+def test_what_is_wrong_is_told(frame: str | bytes, code: str, words: str) -> None:
+    error = refused(frame)
+    assert error["type"] == "error"
+    assert error["code"] == code
+    assert words in error["message"]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+names = st.sampled_from(
+    [
+        "type",
+        "stream",
+        "language",
+        "files",
+        "code",
+        "main",
+        "args",
+        "argv",
+        "env",
+        "mode",
+        "rows",
+        "cols",
+        "stdin",
+        "limits",
+        "key",
+        "data",
+        "signal",
+        "id",
+    ]
+)
+kinds = st.sampled_from(["start", "input", "eof", "resize", "signal", "kill", "ping", "auth"])
+
+
+@given(st.text() | st.binary())
+def test_nothing_raises_on_noise(frame: str | bytes) -> None:
+    TerminalAdapter().receive(frame)
+
+
+@given(kinds, st.dictionaries(names, json_values))
+def test_nothing_raises_on_wrong_values(kind: str, fields: dict[str, Any]) -> None:
+    commands, answers = TerminalAdapter().receive(json.dumps({**fields, "type": kind}))
+    assert bool(commands) != bool(answers)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["stdout", "stderr"]), st.integers(0, 2**64 - 1), st.binary())
+def test_output_frames(stream: int, channel: Any, offset: int, data: bytes) -> None:
+    (frame,) = TerminalAdapter().send(Output(stream, channel, offset, data))
+    assert isinstance(frame, bytes)
+    assert struct.unpack(">BIQ", frame[:13]) == ({"stdout": 1, "stderr": 2}[channel], stream, offset)
+    assert frame[13:] == data
+
+
+def test_busy_tells_when_to_come_back() -> None:
+    (frame,) = TerminalAdapter().send(Failed(3, Busy("full", retry_after=2)))
+    assert json.loads(frame) == {
+        "type": "error",
+        "stream": 3,
+        "code": "busy",
+        "message": "full",
+        "hint": "try again in 2 s",
+        "retry_after": 2,
+    }
+
+
+EVENTS: list[Event] = [
+    Started(1, "n1-5f0c", "python", "terminal", {"box": 0.4, "program": 5.1}),
+    Output(1, "stdout", 0, b"Name: "),
+    StateChanged(1, "waiting"),
+    Output(1, "stdout", 6, b"Ada\r\n"),
+    StateChanged(1, "running"),
+    Output(1, "stdout", 11, b"Hello Ada\r\n"),
+    Ended(1, "exited", 0, None, "", 0.012, 9437184, 3.2, {"end": 3207.5}),
+    Pong(7, 1764108000.5),
+    Draining(30),
+]
+
+
+def exchange() -> list[str]:
+    """The lines of the worked exchange: `> ` the client's, `< ` the server's frames; binary ones as hex."""
+    block = re.search(r"```exchange\n(.*?)```", DOCUMENT, re.DOTALL)
+    assert block is not None
+    return block[1].splitlines()
+
+
+def test_the_documents_exchange_is_true() -> None:
+    adapter = TerminalAdapter()
+    for line in (line[2:] for line in exchange() if line.startswith("> ")):
+        frame = bytes.fromhex(line.removeprefix("hex ")) if line.startswith("hex ") else line
+        commands, answers = adapter.receive(frame)
+        assert commands
+        assert not answers
+    told = [frame for event in EVENTS for frame in adapter.send(event)]
+    written = [line[2:] for line in exchange() if line.startswith("< ")]
+    assert len(told) == len(written)
+    for frame, line in zip(told, written, strict=True):
+        if isinstance(frame, bytes):
+            assert line == f"hex {frame.hex(' ')}"
+        else:
+            assert json.loads(line) == json.loads(frame)
+
+
+def test_every_message_and_field_is_documented() -> None:
+    for word in [
+        "start",
+        "input",
+        "eof",
+        "resize",
+        "signal",
+        "kill",
+        "ping",
+        "auth",
+        "started",
+        "state",
+        "exit",
+        "error",
+    ]:
+        assert f"`{word}`" in DOCUMENT, word
+    for name in Start.__dataclass_fields__:
+        assert f"`{name}`" in DOCUMENT, name
