@@ -61,9 +61,16 @@ class _Borrowed(trio.abc.Stream):
     """The stream as the library sees it: its owner closes it, after the last frame."""
 
     def __init__(self, stream: ConnectionStream) -> None:
-        self.receive_some = stream.receive_some
-        self.send_all = stream.send_all
-        self.wait_send_all_might_not_block = stream.wait_send_all_might_not_block
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def head(method: str = "GET", version: str = "1.1", **changes: str | None) -> He
 def test_a_head_is_the_same_however_it_is_cut(cuts: list[int], rest: bytes) -> None:
     parser = HeadParser(1024)
     points = [0, *sorted(set(cuts)), len(GET)]
-    heads = [parser.feed(GET[begin:end]) for begin, end in zip(points, points[1:], strict=False)]
+    heads = [parser.feed(GET[begin:end]) for begin, end in itertools.pairwise(points)]
     assert heads[:-1] == [None] * (len(heads) - 1)
     found = heads[-1]
     assert found is not None

@@ -156,7 +156,7 @@ async def test_input_waits_for_a_program_that_does_not_read_up_to_a_bound(mode: 
     async with bench(mode) as b:
         line = b"x" * 99 + b"\n"
         sent = 0
-        with pytest.raises(BadRequest) as caught:  # noqa: PT012
+        with pytest.raises(BadRequest) as caught:
             while sent < 4 * INPUT_MAX:
                 b.program.write(line * 100)
                 sent += len(line) * 100
