@@ -66,11 +66,12 @@ class Verdict:
 
 
 def policies(*, best_effort: bool) -> tuple[Policy, ...]:
-    """The filters in the order in which they are loaded; the kernel takes the strictest answer of all."""
+    """The filters in the order in which they are loaded. The kernel takes the strictest answer of all, and of several
+    refusals the errno of the last."""
     deny = _read("deny")
     if best_effort:
         deny = Policy(deny.name, deny.default, deny.rules + _read("best-effort").rules)
-    return deny, _read("allow")
+    return _read("allow"), deny
 
 
 def filters(*, best_effort: bool, cache: Path | None) -> tuple[bytes, ...]:

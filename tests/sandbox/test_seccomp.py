@@ -26,7 +26,8 @@ def answer(name: str | int, *arguments: int, arch: int = X86_64, programs: tuple
     """What both filters together say: "allow", "kill", or the errno."""
     number = NUMBERS[name] if isinstance(name, str) else name
     call = Call(number, arch, arguments + (0,) * (6 - len(arguments)))
-    strictest = min((decide(program, call) for program in programs), key=lambda action: (action != KILL, action >> 16))
+    answers = [decide(program, call) for program in reversed(programs)]  # of equal ones the last loaded counts
+    strictest = min(answers, key=lambda action: (action != KILL, action >> 16))
     return "allow" if strictest == ALLOW else "kill" if strictest == KILL else strictest & 0xFFFF
 
 
@@ -75,10 +76,15 @@ def test_netlink_is_for_routes_only(protocol: int) -> None:
     assert answer("socket", 16, 3, protocol) == ENOSYS
 
 
-def test_own_filters_are_refused() -> None:
-    assert answer("prctl", 22) == ENOSYS
+@given(U64)
+def test_own_filters_are_refused(high: int) -> None:
+    assert answer("prctl", (high & ~0xFFFFFFFF) | 22) == EPERM
     assert answer("prctl", 38) == "allow"
-    assert answer(317) == ENOSYS  # seccomp
+    assert answer(317) == EPERM  # seccomp
+
+
+def test_the_second_filter_can_be_loaded() -> None:
+    assert answer(317, programs=PROGRAMS[:1]) == "allow"
 
 
 def test_limits_of_other_processes_are_refused() -> None:

@@ -1,0 +1,111 @@
+/* Tries one attack, named by its argument, and prints what the kernel said: "RESULT ERRNO". */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <unistd.h>
+
+static struct sock_filter allow_all[] = {{BPF_RET | BPF_K, 0, 0, SECCOMP_RET_ALLOW}};
+static struct sock_fprog program = {1, allow_all};
+
+static long forked(unsigned long flags) {
+    long pid = syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        _exit(0);
+    return pid;
+}
+
+static long attempt(const char *name) {
+    char buffer[256] = {0};
+#define IS(word) (strcmp(name, word) == 0)
+    if (IS("tiocsti")) return syscall(SYS_ioctl, 0, (long)TIOCSTI, "x");
+    if (IS("tiocsti-high")) return syscall(SYS_ioctl, 0, (long)TIOCSTI | 1L << 32, "x");
+    if (IS("tioclinux")) return syscall(SYS_ioctl, 0, 0x541cL, "\3");
+    if (IS("unshare")) return unshare(CLONE_NEWUSER);
+    if (IS("clone-newuser")) return forked(CLONE_NEWUSER);
+    if (IS("clone-newtime")) return forked(0x80 /* CLONE_NEWTIME shares bits with the exit signal */);
+    if (IS("clone3")) {
+        unsigned long long arguments[11] = {[4] = SIGCHLD};
+        long pid = syscall(SYS_clone3, arguments, sizeof arguments);
+        if (pid == 0)
+            _exit(0);
+        return pid;
+    }
+    if (IS("setns")) return syscall(SYS_setns, open("/proc/self/ns/user", O_RDONLY), 0);
+    if (IS("mount")) return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -1 : mount("x", "/tmp", "tmpfs", 0, "");
+    if (IS("pivot_root")) return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -1 : syscall(SYS_pivot_root, "/nosuch", "/nosuch");
+    if (IS("fsopen")) return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -1 : syscall(SYS_fsopen, "tmpfs", 0);
+    if (IS("ptrace")) return ptrace(PTRACE_TRACEME, 0, 0, 0);
+    if (IS("process_vm_readv")) {
+        struct iovec from = {name ? buffer : 0, 8}, to = {buffer + 8, 8};
+        return syscall(SYS_process_vm_readv, getpid(), &to, 1, &from, 1, 0);
+    }
+    if (IS("pidfd_getfd")) return syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, getpid(), 0), 1, 0);
+    if (IS("keyctl")) return syscall(SYS_keyctl, 0, -3, 1);
+    if (IS("add_key")) return syscall(SYS_add_key, "user", "x", "x", 1, -2);
+    if (IS("bpf")) return syscall(SYS_bpf, 0, buffer, 0xffff);
+    if (IS("perf_event_open")) return syscall(SYS_perf_event_open, 0, 0, -1, -1, 0);
+    if (IS("userfaultfd")) return syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */);
+    if (IS("io_uring")) return syscall(SYS_io_uring_setup, 1, buffer);
+    if (IS("name_to_handle_at")) return syscall(SYS_name_to_handle_at, AT_FDCWD, ".", buffer, buffer + 128, 0);
+    if (IS("open_by_handle_at")) return syscall(SYS_open_by_handle_at, AT_FDCWD, buffer, O_RDONLY);
+    if (IS("personality")) return syscall(SYS_personality, 0x0400000L /* READ_IMPLIES_EXEC */);
+    if (IS("x32")) return syscall(0x40000000L | SYS_getpid);
+#ifdef __x86_64__
+    if (IS("i386")) {
+        long result;
+        __asm__ volatile("int $0x80" : "=a"(result) : "a"(20L) : "memory");
+        return result;
+    }
+#endif
+    if (IS("vsock")) return socket(40, SOCK_STREAM, 0);
+    if (IS("packet")) return socket(AF_PACKET, SOCK_RAW, 0);
+    if (IS("alg")) return socket(38, SOCK_SEQPACKET, 0);
+    if (IS("netlink-generic")) return socket(AF_NETLINK, SOCK_RAW, 16);
+    if (IS("netlink-route")) return socket(AF_NETLINK, SOCK_RAW, 0);
+    if (IS("prlimit-init")) {
+        struct rlimit limit = {16, 16};
+        return prlimit(1, RLIMIT_NOFILE, &limit, NULL);
+    }
+    if (IS("own-filter-prctl")) return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+    if (IS("own-filter")) return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
+    if (IS("memfd")) return syscall(SYS_memfd_create, "x", 0);
+    if (IS("shmget")) return syscall(SYS_shmget, 0, 4096, 0600);
+    if (IS("pipe-size")) {
+        int ends[2];
+        return pipe(ends) ? -1 : fcntl(ends[0], F_SETPIPE_SZ, 8192);
+    }
+    if (IS("huge-pages"))
+        return mmap(NULL, 2 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0) == MAP_FAILED ? -1 : 0;
+    if (IS("kill-init")) return kill(1, SIGKILL) | kill(1, SIGSTOP);
+    if (IS("read-init-environ")) return open("/proc/1/environ", O_RDONLY);
+    if (IS("write-root")) return open("/planted", O_CREAT | O_WRONLY, 0600);
+    fprintf(stderr, "unknown attack %s\n", name);
+    exit(2);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2)
+        return 2;
+    errno = 0;
+    long result = attempt(argv[1]);
+    printf("%ld %s\n", result, result < 0 ? strerrorname_np(errno) : "0");
+    return 0;
+}
