@@ -97,7 +97,10 @@ class Process:
 
 
 class Box:
-    """See `open_box`. `exceeded` and `failure` are set before `ended`; `peak` is bytes, `cpu` seconds."""
+    """See `open_box`. `exceeded` and `failure` are set before `ended`.
+
+    What the watcher saw: `peak` bytes at most, `tasks` (processes and threads) at its last look, `cpu` seconds so far.
+    """
 
     def __init__(self, host: Host, spec: BoxSpec, child: Child, sock: socket.socket, stderr: int) -> None:
         self._host, self._spec, self._child, self._stderr = host, spec, child, stderr
@@ -113,6 +116,7 @@ class Box:
         self.exceeded: Outcome | None = None
         self.failure: BrokenBox | None = None
         self.peak = 0
+        self.tasks = 0
         self.cpu = 0.0
         self._load_layers()
 
@@ -293,6 +297,7 @@ class Box:
 
     def _report(self, sample: Sample) -> None:
         self.peak = max(self.peak, sample.memory)
+        self.tasks = sample.tasks
         self.cpu = sample.cpu
 
     def _event(self, reply: Reply) -> None:

@@ -5,7 +5,8 @@ import resource
 
 from runnerd.sandbox.spec import Limits
 
-_MEMLOCK = 8 * 1024 * 1024
+_MEMLOCK = 64 * 1024
+"""Also what MSG_ZEROCOPY may pin, by which a socket's queue holds pages that nothing counts: huge ones whole."""
 _INIT_AND_LEADER = 2
 """They are this user's in the box, so the kernel counts them with the program's own."""
 _MSGQUEUE, _SIGPENDING = 12, 11  # the resource module does not name them

@@ -95,11 +95,19 @@ class Program:
             self._feed.append(channel, data, reader)
         return len(data)
 
-    def take_rest(self) -> None:
-        """After the program's end: log all that it has written and nobody has read yet. Does not wait.
+    def settle(self) -> bool:
+        """Log what the program has written up to now, though its descriptors do not show it yet.
 
-        A read of a terminal that finds nothing has let the kernel deliver everything first, so nothing is lost.
+        A read of a terminal that finds nothing has let the kernel deliver everything first. False when there is too
+        much of it, or nobody reads it at the moment.
         """
+        return not self._feed.stalled and all(
+            fd not in self._open or any(self._read(channel, fd, READ_MAX) <= 0 for _ in range(BURST))
+            for channel, fd in self.process.outputs
+        )
+
+    def take_rest(self) -> None:
+        """After the program's end: log all that it has written and nobody has read yet. Does not wait."""
         for channel, fd in self.process.outputs:
             if fd in self._open:
                 taken = 0

@@ -22,6 +22,10 @@ class Prog:
     def __init__(self) -> None:
         self.ended = False
         self.reminded: list[float] = []
+        self.settled = True
+
+    def settle(self) -> bool:
+        return self.settled
 
     def remind(self) -> bool:
         if self.ended:
@@ -59,6 +63,17 @@ async def test_a_program_that_waits_is_found_after_a_moment_of_quiet(world: Worl
         await trio.sleep(1)
     assert bench.told == [(pytest.approx(begun + QUIET), "waiting")]
     assert len(world.looks) == pytest.approx(1 / RECHECK, abs=1)
+
+
+async def test_waiting_is_not_told_before_the_output_before_it(world: World, autojump_clock: MockClock) -> None:
+    world.waits = True
+    async with attending(world) as (bench, _):
+        bench.program.settled = False
+        await trio.sleep(1)
+        assert bench.told == []
+        bench.program.settled = True
+        await trio.sleep(0.05)
+        assert bench.state == "waiting"
 
 
 async def test_nobody_looks_while_output_flows(world: World, autojump_clock: MockClock) -> None:

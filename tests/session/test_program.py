@@ -17,7 +17,7 @@ from runnerd.errors import BadRequest
 from runnerd.sandbox.box import Process
 from runnerd.sandbox.spec import Mode, Window
 from runnerd.session.output import Chunk
-from runnerd.session.program import INPUT_MAX, Program
+from runnerd.session.program import INPUT_MAX, READ_MAX, Program
 from runnerd.session.viewer import HIGH_WATER, Feed, Viewer
 
 from .fake_box import descriptors
@@ -131,11 +131,10 @@ async def test_a_program_is_held_while_every_viewer_is_behind_and_then_goes_on(m
                     if b.feed.log.end == before:
                         return written
 
-        await fill()
+        written = await fill()
         assert b.feed.stalled
-        assert b.feed.log.end < HIGH_WATER + 2 * 1024 * 1024
-        await b.output(b.feed.log.end)
-        await b.output(1)
+        assert b.feed.log.end < min(written, HIGH_WATER + READ_MAX)
+        assert len(await b.output(written)) == written
         assert not b.feed.stalled
 
 
@@ -276,6 +275,18 @@ async def test_what_a_terminal_has_not_delivered_yet_is_taken_too() -> None:
             size = os.write(b.stdout, b"x" * 60_000)
             b.program.take_rest()
             assert b.feed.log.end == size
+
+
+@pytest.mark.parametrize("mode", ["terminal", "split"])
+async def test_settling_logs_what_was_written_before_unless_nobody_reads(mode: Mode) -> None:
+    for _ in range(20):
+        async with bench(mode) as b:
+            os.write(b.stderr, b"late")
+            assert b.program.settle()
+            assert b.viewer.poll() == Chunk("stdout" if mode == "terminal" else "stderr", 0, b"late")
+            b.feed.append("stdout", b"x" * (HIGH_WATER + 1))
+            os.write(b.stdout, b"unread")
+            assert not b.program.settle()
 
 
 async def test_a_stray_that_writes_without_end_cannot_hold_up_the_end() -> None:
