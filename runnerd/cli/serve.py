@@ -1,6 +1,7 @@
 """`runnerd serve`: the daemon."""
 
 import argparse
+import gc
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,9 +48,12 @@ def serve(args: argparse.Namespace) -> int:
             changes["listen"] = args.listen
         if args.state_dir is not None:
             changes["state_dir"] = str(args.state_dir.absolute())
-        # Here, not above: --help and a wrong setting should not wait for all that a daemon loads.
+        # Here, not above: --help and a wrong setting should not wait for all that a daemon loads. It is a tenth
+        # faster without looking for garbage, of which there is none.
+        gc.disable()
         from runnerd.server.daemon import run_daemon
 
+        gc.enable()
         run_daemon(msgspec.structs.replace(settings, **changes), args.limits)
     except RunnerdError as problem:
         print(f"runnerd serve: {problem.message}", file=sys.stderr)

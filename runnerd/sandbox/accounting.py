@@ -12,8 +12,8 @@ from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.procfs import Stat
 from runnerd.sandbox.spec import Limits
 
-_INODE = 1024
-"""Kernel memory of one tmpfs inode and its name, which a mount's size does not count."""
+_INODE = 1280
+"""Kernel memory of one tmpfs inode and a long name, which a mount's size does not count: 980 bytes and up to 256."""
 _DESCRIPTORS_FREE = 64
 """With fewer than this in the whole box, beside a few for each process, pipes are not counted."""
 _DESCRIPTORS_EACH = 8

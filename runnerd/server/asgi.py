@@ -4,7 +4,6 @@ import logging
 from typing import Any, cast
 
 import h11
-import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
 from hypercorn.protocol.h11 import H11Protocol
@@ -94,8 +93,5 @@ class HttpServer:
         if self._context is None:
             self._context = WorkerContext(None)
         server = _Server(self._app, self._config, self._context, LifespanState({}), stream)  # pyright: ignore[reportArgumentType]
-        try:
-            await server.run()
-        except OSError:
-            await trio.lowlevel.checkpoint()
+        await server.run()
         return server.upgrade

@@ -1,5 +1,6 @@
 """The daemon: opens what it needs, serves, and stops in order."""
 
+import gc
 import logging
 import resource
 import signal
@@ -65,6 +66,7 @@ def run_daemon(config: Config, limits: LimitsWish) -> None:
 
 def prepare_process() -> None:
     """What belongs to the whole process: its log, its name, and that it inherits what boxes leave."""
+    gc.freeze()  # a full collection stops every terminal: it need not look at modules
     logs.set_up()
     prctl.set_name("runnerd")  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
     prctl.set_child_subreaper(1)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]

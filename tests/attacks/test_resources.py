@@ -76,7 +76,7 @@ MEMORY = {
 }
 
 
-SMALLER = {"pipes": 48 * MiB}
+SMALLER = {"pipes": 60 * MiB}
 """A uid's pipes hold 64 MiB before the kernel makes them small: too little to break the others' limit."""
 
 

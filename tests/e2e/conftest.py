@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from serving import Daemon, serve
+
+from tests.e2e.serving import Daemon, serve
 
 
 @pytest.fixture(scope="session")

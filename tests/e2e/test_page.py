@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, WebSocketRoute, expect, sync_playwright
-from serving import Daemon
+
+from tests.e2e.serving import Daemon
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 

@@ -43,7 +43,8 @@ def test_no_datagram_breaks_it(data: bytes) -> None:
 
 
 async def test_a_box_without_sockets_is_not_even_asked() -> None:
-    with plain_box(["sleep", "1000"]) as box:
+    with plain_box(["sh", "-c", "echo ready; exec sleep 1000"]) as box:
+        box.read_until(b"ready")
         assert sockdiag.in_use(box.handles.proc) == 0
         not_a_socket = box.handles.proc
         assert await sockdiag.memory(box.handles.proc, not_a_socket, 1000) == 0

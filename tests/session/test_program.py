@@ -296,9 +296,9 @@ async def test_a_stray_that_writes_without_end_cannot_hold_up_the_end() -> None:
         while not stop.is_set():
             os.write(fd, b"y" * 4096)
 
-    async with bench("pipes") as b:
-        b.nursery.start_soon(trio.to_thread.run_sync, flood, b.stdout)
+    async with bench("pipes") as b, trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, flood, b.stdout)
         await b.viewer.next()
         b.program.take_rest()
+        b.viewer.close()  # the pump goes on, and so does the flood to its end
         stop.set()
-        b.viewer.close()
