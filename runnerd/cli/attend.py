@@ -1,5 +1,6 @@
 """Joins a session to the caller's own terminal, or to the files and pipes that stand in its place."""
 
+import logging
 import os
 import shutil
 import signal
@@ -50,6 +51,7 @@ def window() -> Window:
 
 def attend(host: Host, config: Config, run: Run, profile: str) -> int:
     """Run it to its end and return the exit status for our caller."""
+    logging.basicConfig(level=logging.ERROR)  # how it ended is told below; only what should not happen is logged
     if host.limits_mode == "best-effort" and os.isatty(2):
         print(style("limits: best-effort (no cgroup v2 for boxes here)", "2", 2), file=sys.stderr)
     with _raw(0) if run.mode == "terminal" else _as_it_is():

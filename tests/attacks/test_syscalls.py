@@ -46,6 +46,7 @@ ATTACKS = [
     ("memfd", "ENOSYS", {"0"}),
     ("shmget", "ENOSYS", {"0"}),
     ("pipe-size", "EPERM", {"0"}),
+    ("sendfile", "EINVAL", {"0"}),
     ("huge-pages", "EPERM", {"ENOMEM", "0"}),
 ]
 

@@ -174,8 +174,14 @@ async def test_the_echo_of_a_key_is_there_when_write_returns(host: Host) -> None
 
 
 async def test_ctrl_c_as_a_key_and_as_a_signal(host: Host) -> None:
-    code = "import time\nwhile True:\n    try: print('go', flush=True); time.sleep(1000)\n"
-    code += "    except KeyboardInterrupt: print('int', flush=True)"
+    code = (
+        "import time\n"
+        "while True:\n"
+        "    try:\n"
+        "        print('go', flush=True)\n"
+        "        while True: time.sleep(0.01)\n"  # a longer sleep could begin just after the signal came
+        "    except KeyboardInterrupt: print('int', flush=True)\n"
+    )
     async with registering(host) as registry:
         session, seen = await begin(registry, python(code, "terminal"))
         await seen.until_output(b"go")
