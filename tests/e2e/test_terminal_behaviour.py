@@ -173,5 +173,6 @@ def test_python_shell_with_history(shell: Callable[[], AbstractContextManager[Ty
         t.expect(">>> ")
         t.type("\x1b[A\x1b[D\x1b[D\x1b[D\x1b[D1\r")
         t.expect("427\r\n")  # 61 * 7
+        t.expect(">>> ")
         t.type("\x04")
         t.expect(r"\$ $")
