@@ -1,0 +1,133 @@
+"""The commands as a shell runs them: what they print, where, and their exit status."""
+
+import json
+import subprocess
+import sys
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+RUNNERD = Path(sys.executable).with_name("runnerd")
+
+
+def runnerd(*words: str | Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run([RUNNERD, *words], input=stdin, capture_output=True, timeout=60)
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> list[str | Path]:
+    return ["--state-dir", tmp_path / "state"]
+
+
+def test_help_names_every_command() -> None:
+    shown = runnerd("--help").stdout.decode()
+    for command in ("serve", "run", "shell", "doctor", "toolchains", "keys", "config", "seccomp"):
+        assert command in shown
+
+
+@pytest.mark.parametrize("words", [(), ("dance",), ("run",), ("keys", "create"), ("serve", "--limits", "some")])
+def test_wrong_usage(words: tuple[str, ...]) -> None:
+    done = runnerd(*words)
+    assert done.returncode == 2
+    assert b"usage: runnerd" in done.stderr
+
+
+def test_run_on_pipes(tmp_path: Path, state: list[str | Path]) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("import sys\nprint(input(), sys.argv[1:])\nprint('err', file=sys.stderr)\nraise SystemExit(9)")
+    done = runnerd("run", *state, file, "--x", "y", stdin=b"Ada\n")
+    assert (done.returncode, done.stdout, done.stderr) == (9, b"Ada ['--x', 'y']\n", b"err\n")
+
+
+def test_pipes_are_exact_and_large(tmp_path: Path, state: list[str | Path]) -> None:
+    file = tmp_path / "a.sh"
+    file.write_text("exec sha256sum")
+    data = bytes(range(256)) * 40_000
+    assert runnerd("run", *state, file, stdin=data).stdout.split()[0].decode() == sha256(data).hexdigest()
+
+
+def test_signals_are_told_as_a_shell_does(tmp_path: Path, state: list[str | Path]) -> None:
+    file = tmp_path / "a.sh"
+    file.write_text("kill -SEGV $$")
+    assert runnerd("run", *state, file).returncode == 128 + 11
+
+
+def test_limits_are_told(tmp_path: Path, state: list[str | Path]) -> None:
+    config = tmp_path / "runnerd.toml"
+    config.write_text("[profiles.default]\nwall = 0.3\n[profiles.small]\nmemory = '32MiB'\n")
+    sleep, eat = tmp_path / "sleep.sh", tmp_path / "eat.py"
+    sleep.write_text("sleep 100")
+    eat.write_text("data = []\nwhile True: data.append(bytearray(1 << 20))")
+    done = runnerd("run", *state, "--config", config, sleep)
+    assert done.returncode == 124
+    assert b"wall" in done.stderr
+    done = runnerd("run", *state, "--config", config, "--profile", "small", eat)
+    assert done.returncode == 137
+    assert b"memory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [("nosuch.py", None, b"No such file"), ("a.cobol", "", b"no language is known"), ("a.c", "int x", b"error")],
+)
+def test_errors_are_told_without_a_traceback(
+    tmp_path: Path, state: list[str | Path], name: str, text: str | None, words: bytes
+) -> None:
+    file = tmp_path / name
+    if text is not None:
+        file.write_text(text)
+    done = runnerd("run", *state, file)
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_serve_refuses_limits_it_cannot_hold(state: list[str | Path]) -> None:
+    done = runnerd("serve", *state, "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    assert b"cgroup" in done.stderr
+    assert b"--limits best-effort" in done.stderr
+
+
+def test_keys(state: list[str | Path]) -> None:
+    key = json.loads(runnerd("keys", "create", "--credits", "7", "--json", *state).stdout)
+    assert key["credits"] == 7
+    assert key["secret_key"] not in runnerd("keys", "list", *state).stdout.decode()
+    assert json.loads(runnerd("keys", "add-credits", key["public_key"], "3", "--json", *state).stdout)["credits"] == 10
+    assert runnerd("keys", "revoke", key["public_key"], *state).returncode == 0
+    assert json.loads(runnerd("keys", "list", "--json", *state).stdout)[0]["revoked"] is True
+    assert runnerd("keys", "revoke", "rpk_nosuch", *state).returncode == 1
+
+
+def test_config(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("[boxes]\nmax = 0\n")
+    done = runnerd("config", "check", file)
+    assert done.returncode == 1
+    assert b"boxes.max" in done.stderr
+    shown = tmp_path / "shown.toml"
+    shown.write_bytes(runnerd("config", "show").stdout)
+    assert runnerd("config", "check", shown).returncode == 0
+
+
+def test_seccomp() -> None:
+    assert b"EPERM" in runnerd("seccomp", "explain", "ptrace").stdout
+    assert runnerd("seccomp", "explain", "nosuchcall").returncode == 1
+    assert json.loads(runnerd("seccomp", "list", "--json").stdout)[0]["name"] == "allow"
+
+
+def test_toolchains_work_in_boxes(state: list[str | Path]) -> None:
+    results = json.loads(runnerd("toolchains", "check", "--json", *state).stdout)
+    assert {result["id"]: result["message"] for result in results if not result["ok"]} == {}
+    assert len(results) == 6
+
+
+def test_doctor(tmp_path: Path, state: list[str | Path]) -> None:
+    findings = json.loads(runnerd("doctor", "--json", *state).stdout)
+    assert [finding for finding in findings if finding["grade"] == "missing"] == []
+    config = tmp_path / "x.toml"
+    config.write_text('bubblewrap = "/nonexistent/bwrap"')
+    done = runnerd("doctor", "--config", config, *state)
+    assert done.returncode == 1
+    assert b"bubblewrap" in done.stdout
