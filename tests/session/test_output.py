@@ -46,29 +46,29 @@ class LogAgainstModel(RuleBasedStateMachine):
         super().__init__()
         self.log = OutputLog(self.RETAIN)
         self.cells: list[tuple[str, int]] = []
-        self.held = {"stdout": b"", "stderr": b""}
+        self.held: dict[str, bytes] = {}
         self.offsets = [0, 0, 0]
 
     @rule(channel=st.sampled_from(CHANNELS), data=PIECES)
     def append(self, channel, data):
         self.log.append(channel, data)
-        data = self.held[channel] + data
+        data = self.held.pop(channel, b"") + data
         cut = len(data) - torn(data)
-        self.held[channel] = data[cut:]
+        if data[cut:]:
+            self.held[channel] = data[cut:]
         self.cells += [(channel, byte) for byte in data[:cut]]
 
     @rule(channel=st.sampled_from(CHANNELS))
     def flush(self, channel):
         self.log.flush(channel)
-        self.cells += [(channel, byte) for byte in self.held[channel]]
-        self.held[channel] = b""
+        self.cells += [(channel, byte) for byte in self.held.pop(channel, b"")]
 
     @rule()
     def finish(self):
         self.log.finish()
-        for channel in CHANNELS:
-            self.cells += [(channel, byte) for byte in self.held[channel]]
-            self.held[channel] = b""
+        for channel, data in self.held.items():
+            self.cells += [(channel, byte) for byte in data]
+        self.held.clear()
 
     @rule(reader=st.integers(0, 2), limit=st.one_of(st.integers(1, 10), st.integers(1, 200_000)))
     def read(self, reader, limit):
@@ -106,7 +106,7 @@ class LogAgainstModel(RuleBasedStateMachine):
         assert self.log.start == max(0, len(self.cells) - self.RETAIN)
         assert self.log.size == len(self.cells) + sum(map(len, self.held.values()))
         for channel in CHANNELS:
-            assert self.log.holds(channel) == bool(self.held[channel])
+            assert self.log.holds(channel) == (channel in self.held)
 
 
 LogAgainstModel.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

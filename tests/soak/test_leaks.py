@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,16 @@ AT_ONCE = 4
 CODE = "import sys; open('file', 'w').write('x' * 100_000); print(sys.argv)"
 
 
+def settled(pid: int) -> dict[str, int]:
+    """What a daemon holds once its last boxes are taken down, which is a moment after their end was told."""
+    deadline = time.monotonic() + 20
+    while (now := holdings(pid))["children"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return now
+
+
 def holdings(pid: int) -> dict[str, int]:
-    """What a process holds: descriptors, threads, children, mounts, resident bytes."""
+    """What a process holds: descriptors, children, mounts, resident bytes."""
     status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     return {
         "descriptors": len(os.listdir(f"/proc/{pid}/fd")),
@@ -62,9 +71,9 @@ def test_runs_leave_nothing_behind(tmp_path: Path) -> None:
     with serve(tmp_path) as daemon:
         url = f"ws://127.0.0.1:{daemon.port}/api/v1/terminal"
         assert trio.run(run_many, url, WARM) == WARM
-        before = holdings(daemon.pid)
+        before = settled(daemon.pid)
         assert trio.run(run_many, url, RUNS) == RUNS
-        after = holdings(daemon.pid)
+        after = settled(daemon.pid)
     assert after["memory"] <= before["memory"] * 1.05, (before, after)
     for what in ("descriptors", "children", "mounts"):
         assert after[what] <= before[what], (what, before, after)
