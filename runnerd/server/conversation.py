@@ -220,6 +220,7 @@ class Conversation:
                 return
             if isinstance(event, Last):
                 viewer.close()  # the stream's task waits for this event, which was the last
+                self._forget(stream)
             await self._tell(event_of(stream.number, event))
         viewer.wake()
 
@@ -251,16 +252,23 @@ class Conversation:
                 stream.viewer.close()
             if session is not None:
                 session.kill()
-            del self._streams[stream.number]
-            self._ended.append(stream.number)
+            self._forget(stream)
         if self._drain.begun.is_set():
             await self._leave_if_idle()
+
+    def _forget(self, stream: _Stream) -> None:
+        """Free its number: before its end is told, since a client may use it again as soon as it hears of that."""
+        if self._streams.get(stream.number) is stream:
+            del self._streams[stream.number]
+            self._ended.append(stream.number)
 
     async def _follow(self, stream: _Stream, viewer: Viewer) -> None:
         """Tell everything up to the end, unless `_type` came first with it."""
         try:
             while True:
                 event = await viewer.next()
+                if isinstance(event, Last):
+                    self._forget(stream)
                 await self._tell(event_of(stream.number, event))
         except trio.EndOfChannel:
             return

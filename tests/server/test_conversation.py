@@ -294,6 +294,21 @@ async def test_what_comes_too_late_is_ignored_and_the_number_free_again() -> Non
         await talk.transport.started()
 
 
+async def test_the_number_is_free_before_its_end_is_told() -> None:
+    """A client that hears of the end may start again before our send has returned."""
+    async with talking() as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        talk.transport.may_send = trio.Event()
+        talk.session.end()
+        await trio.testing.wait_all_tasks_blocked()
+        talk.transport.ask(START)
+        await trio.testing.wait_all_tasks_blocked()
+        talk.transport.may_send.set()
+        assert isinstance(await talk.transport.hear(), Ended)
+        await talk.transport.started()
+
+
 async def test_a_number_in_use_is_refused_and_its_program_goes_on() -> None:
     async with talking() as talk:
         talk.transport.ask(START, START)

@@ -1,6 +1,7 @@
 """Real sockets, bad clients: each gets a clear answer or a time-out, and others go on."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,7 @@ async def test_a_thousand_silent_connections_leave_room_and_go(autojump_clock: M
     autojump_clock.autojump_threshold = 0.5
     async with serve(tmp_path) as served, served.terminal() as client:
         await client.start()
+        before = len(os.listdir("/proc/self/fd"))
         silent = [await served.connect() for _ in range(1000)]
         await client.type(b"still here")
         assert await client.output() == b"still here"
@@ -131,6 +133,7 @@ async def test_a_thousand_silent_connections_leave_room_and_go(autojump_clock: M
             await stream.aclose()
         metrics = (await served.ask(GET.replace(b"healthz", b"metrics") + CLOSE)).decode()
         assert "runnerd_connections 2\n" in metrics
+        await until(lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
 async def test_connections_beyond_the_maximum_are_turned_away(tmp_path: Path) -> None:
@@ -226,3 +229,9 @@ async def test_http_clients_work_over_kept_connections(tmp_path: Path) -> None:
             assert (await client.get("/healthz")).json() == {"status": "ok"}
         metrics = (await client.get("/metrics")).text
         assert "runnerd_connections_total 1\n" in metrics
+        head = await client.head("/healthz")
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "15")
+        body = await client.post("/healthz", content=b"x" * 1000)
+        assert (body.status_code, body.json()["code"]) == (405, "method_not_allowed")
+        assert (await client.get("/healthz", headers={"x-long": "x" * 20_000})).status_code == 431
+        assert (await client.get("/healthz")).status_code == 200
