@@ -41,6 +41,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: tuple[str, ...]
     needs: tuple[Need, ...]
     sample: Sample
+    order: int = 100
+    """Where the language stands in lists: the lowest first."""
     aliases: tuple[str, ...] = ()
     compile: tuple[str, ...] | None = None
     env: dict[str, str] = {}
@@ -132,14 +134,11 @@ class Toolchains:
 
 
 def load(path: Path | None = None) -> Toolchains:
-    """Every *.toml of a folder, in the order of their names. Raises ConfigError naming the file and the key."""
+    """Every *.toml of a folder, by `order`, then by name. Raises ConfigError naming the file and the key."""
     by_id: dict[str, Toolchain] = {}
     names: dict[str, str] = {}
-    for file in sorted((path or folder("toolchains")).glob("*.toml")):
-        try:
-            data = msgspec.convert(tomllib.loads(file.read_text()), _File)
-        except (msgspec.ValidationError, tomllib.TOMLDecodeError) as problem:
-            raise ConfigError(f"{file}: {problem}") from None
+    read = [(file, _read(file)) for file in sorted((path or folder("toolchains")).glob("*.toml"))]
+    for file, data in sorted(read, key=lambda pair: pair[1].order):
         binds = data.binds + (_package(data.python_package) if data.python_package else ())
         by_id[file.stem] = Toolchain(
             id=file.stem,
@@ -159,6 +158,13 @@ def load(path: Path | None = None) -> Toolchains:
             if names.setdefault(name.lower(), file.stem) != file.stem:
                 raise ConfigError(f"{file}: the name {name} is {names[name.lower()]}'s already")
     return Toolchains(by_id, names)
+
+
+def _read(file: Path) -> _File:
+    try:
+        return msgspec.convert(tomllib.loads(file.read_text()), _File)
+    except (msgspec.ValidationError, tomllib.TOMLDecodeError) as problem:
+        raise ConfigError(f"{file}: {problem}") from None
 
 
 def _fill(words: tuple[str, ...], main: str) -> tuple[str, ...]:
