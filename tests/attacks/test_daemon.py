@@ -1,0 +1,158 @@
+"""Attacks on the daemon itself, through its own port."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection, connect
+
+from tests.e2e.serving import Daemon, serve
+
+pytestmark = pytest.mark.attack
+
+MiB = 1024 * 1024
+PATIENCE = 30
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Generator[Daemon]:
+    with serve(tmp_path) as daemon:
+        yield daemon
+
+
+def dial(daemon: Daemon, **more: Any) -> ClientConnection:
+    return connect(f"ws://127.0.0.1:{daemon.port}/api/v1/terminal", subprotocols=["runnerd.v1"], **more)  # type: ignore[list-item]
+
+
+def start(client: ClientConnection, *argv: str, **more: Any) -> None:
+    client.send(json.dumps({"type": "start", "argv": argv, **more}))
+    assert json.loads(client.recv(PATIENCE))["type"] == "started"
+
+
+def ask(client: ClientConnection) -> float:
+    """Run a program to its end, and how long that took."""
+    began = time.monotonic()
+    client.send(json.dumps({"type": "start", "argv": ["echo", "served"], "stream": 9}))
+    output = b""
+    while True:
+        message = client.recv(PATIENCE)
+        if isinstance(message, bytes):
+            output += message[13:]
+        elif json.loads(message)["type"] == "exit":
+            assert output == b"served\r\n"
+            return time.monotonic() - began
+
+
+def resident(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
+
+
+def processes(marker: str) -> list[int]:
+    """Host pids of processes whose command line begins with `marker`."""
+    found: list[int] = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            if Path(f"/proc/{pid}/cmdline").read_bytes().startswith(marker.encode()):
+                found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+def until(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_killing_the_daemon_leaves_no_process(tmp_path: Path) -> None:
+    marker = f"runnerd-marker-{os.getpid()}"
+    with pytest.raises(ProcessLookupError), serve(tmp_path) as daemon:
+        with dial(daemon) as client:
+            start(
+                client, "bash", "-c", f"trap '' HUP TERM; (setsid bash -c 'exec -a {marker} sleep 1000' &); sleep 1000"
+            )
+            until(lambda: processes(marker))
+            os.kill(daemon.pid, signal.SIGKILL)
+            until(lambda: not processes(marker))
+            assert not processes("/opt/runnerd/init")
+        os.waitpid(daemon.pid, 0)
+        raise ProcessLookupError
+
+
+def test_a_flood_nobody_reads_is_held(daemon: Daemon) -> None:
+    """The terminal's own flow control stops the program; the daemon's memory stays, and others are served."""
+    with dial(daemon, max_queue=1) as flooded, dial(daemon) as other:
+        ask(other)
+        before = resident(daemon.pid)
+        start(flooded, "yes", "x" * 1000)
+        times = [ask(other) for _ in range(10)]
+        assert resident(daemon.pid) - before < 32 * MiB
+        assert min(times) < 5
+
+
+def test_typing_at_a_program_that_does_not_read(daemon: Daemon) -> None:
+    """What it does not read waits, up to a bound; more is an error of that stream alone."""
+    with dial(daemon) as client, dial(daemon) as other:
+        start(client, "sleep", "1000")
+        before = resident(daemon.pid)
+        for _ in range(10):
+            client.send(b"\0\0\0\0\1" + b"x" * MiB)
+        error = None
+        while error is None:
+            message = client.recv(PATIENCE)
+            if isinstance(message, str) and json.loads(message)["type"] == "error":
+                error = json.loads(message)
+        assert error["code"] == "input_overflow"
+        assert resident(daemon.pid) - before < 64 * MiB
+        ask(other)
+        client.send(json.dumps({"type": "kill"}))
+        while True:
+            message = client.recv(PATIENCE)
+            if isinstance(message, str) and json.loads(message)["type"] == "exit":
+                assert json.loads(message)["outcome"] == "killed"
+                break
+
+
+def test_a_child_that_keeps_the_terminal_does_not_hold_the_end(daemon: Daemon) -> None:
+    with dial(daemon) as client:
+        client.send(json.dumps({"type": "start", "argv": ["bash", "-c", "(trap '' HUP; sleep 1000) & echo done"]}))
+        output, ended = b"", None
+        while ended is None:
+            message = client.recv(PATIENCE)
+            if isinstance(message, bytes):
+                output += message[13:]
+            elif json.loads(message)["type"] == "exit":
+                ended = json.loads(message)
+        assert output == b"done\r\n"
+        assert ended["outcome"] == "exited"
+
+
+def test_output_has_a_limit(daemon: Daemon) -> None:
+    with dial(daemon) as client:
+        client.send(json.dumps({"type": "start", "argv": ["yes"], "limits": {"output": 100_000}}))
+        size = 0
+        while True:
+            message = client.recv(PATIENCE)
+            if isinstance(message, bytes):
+                size += len(message) - 13
+            elif json.loads(message)["type"] == "exit":
+                assert json.loads(message)["outcome"] == "output"
+                break
+        assert size == 100_000
+
+
+def test_clients_that_vanish_leave_nothing(daemon: Daemon) -> None:
+    marker = f"runnerd-vanish-{os.getpid()}"
+    for _ in range(5):
+        with dial(daemon) as client:
+            start(client, "bash", "-c", f"exec -a {marker} sleep 1000")
+            client.socket.shutdown(socket.SHUT_RDWR)  # without a close frame
+    until(lambda: not processes(marker))
