@@ -14,7 +14,7 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]
 from starlette.types import ASGIApp
 
-from runnerd.server.head import Head, from_request
+from runnerd.server.head import Head, HeadTooLarge, from_request
 from runnerd.server.stream import ConnectionStream
 
 KEEP_ALIVE = 75.0
@@ -34,6 +34,8 @@ class _Protocol(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         head = from_request(event)
+        if head.size > self.config.h11_max_incomplete_size:
+            raise HeadTooLarge(self.config.h11_max_incomplete_size)
         if head.wants_websocket:
             raise _Upgrade(head, self.connection.trailing_data[0])
 
@@ -42,10 +44,12 @@ class _Server(TCPServer):
     upgrade: Head | None = None
 
     async def run(self) -> None:
-        """What the overridden method does for a stream without TLS, and leave at an Upgrade with the stream open."""
+        """What the overridden method does for a stream without TLS; the stream stays open at an Upgrade, and when
+        HeadTooLarge is raised."""
         socket = self.stream.socket
         client = parse_socket_addr(socket.family, socket.getpeername())
         server = parse_socket_addr(socket.family, socket.getsockname())
+        refused: HeadTooLarge | None = None
         async with TaskGroup() as task_group:
             self._task_group = task_group
             self.protocol: Any = _Protocol(
@@ -66,8 +70,12 @@ class _Server(TCPServer):
             except _Upgrade as upgrade:
                 self.stream.replay(upgrade.head.encode() + upgrade.rest)
                 self.upgrade = upgrade.head
-        if self.upgrade is None:
-            await self._close()
+                return
+            except HeadTooLarge as problem:
+                refused = problem
+        if refused is not None:
+            raise refused
+        await self._close()
 
 
 class HttpServer:
@@ -89,7 +97,7 @@ class HttpServer:
 
     async def serve(self, stream: ConnectionStream) -> Head | None:
         """Answer requests until the connection closes: None. Or until a client asks for a WebSocket: its head, which
-        `stream` then replays. May raise anything that a client provokes in Hypercorn."""
+        `stream` then replays. Raises HeadTooLarge, not answered yet, and whatever a client provokes in Hypercorn."""
         if self._context is None:
             self._context = WorkerContext(None)
         server = _Server(self._app, self._config, self._context, LifespanState({}), stream)  # pyright: ignore[reportArgumentType]

@@ -244,8 +244,10 @@ class Conversation:
                     await self._carry_out(stream, session, command)
                 await self._follow(stream, stream.viewer)
             if stream.scope.cancelled_caught:
+                self._forget(stream)
                 await self._tell(Ended(stream.number, "killed", None, None, "killed before it started", 0, 0, 0, {}))
         except Exception as problem:
+            self._forget(stream)
             await self._tell(Failed(stream.number, told(problem)))
         finally:
             if stream.viewer is not None:

@@ -15,6 +15,9 @@ class HeadTooLarge(TooLarge):
 
     code, status = "head_too_large", 431
 
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the request's headers are longer than {limit} bytes")
+
 
 class UpgradeRequired(BadRequest):
     """The WebSocket version asked for is not the one spoken here."""
@@ -69,6 +72,13 @@ class Head:
         if len(key) != 16:
             raise BadRequest("Sec-WebSocket-Key is missing or is not 16 bytes in base64")
 
+    @property
+    def size(self) -> int:
+        """Bytes of the head, as `encode` writes it."""
+        return (
+            len(self.method) + len(self.target) + 14 + sum(len(name) + len(value) + 4 for name, value in self.headers)
+        )
+
     def encode(self) -> bytes:
         """The head as bytes of HTTP/1.1."""
         lines = [f"{self.method} {self.target} HTTP/{self.version}"]
@@ -104,16 +114,13 @@ class HeadParser:
             event = self._connection.next_event()
         except h11.RemoteProtocolError as problem:
             if problem.error_status_hint == 431:
-                raise self._too_large() from None
+                raise HeadTooLarge(self._limit) from None
             raise BadRequest("this is not an HTTP/1.1 request") from None
         if not isinstance(event, h11.Request):
             return None
         if len(self.raw) - len(self._connection.trailing_data[0]) > self._limit:
-            raise self._too_large()
+            raise HeadTooLarge(self._limit)
         return from_request(event)
-
-    def _too_large(self) -> HeadTooLarge:
-        return HeadTooLarge(f"the request's headers are longer than {self._limit} bytes")
 
 
 def _headers(items: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[str, str], ...]:

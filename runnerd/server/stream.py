@@ -1,7 +1,6 @@
 """The stream that every server on a connection reads and writes: replays the head, and gives up on stuck peers."""
 
 import os
-import socket
 
 import trio
 from trio.abc import HalfCloseableStream
@@ -27,11 +26,6 @@ class ConnectionStream(HalfCloseableStream):
         self._replay = b""
         self._sending = False
         self.socket = stream.socket
-
-    @property
-    def local(self) -> bool:
-        """The peer came by a Unix socket."""
-        return self.socket.family == socket.AF_UNIX
 
     def replay(self, data: bytes) -> None:
         """Have `data` received before anything that the peer sends from now on."""

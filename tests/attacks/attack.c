@@ -76,6 +76,11 @@ static long attempt(const char *name) {
     }
 #endif
     if (IS("vsock")) return socket(40, SOCK_STREAM, 0);
+    if (IS("vsock-pair")) {
+        int pair[2];
+        return socketpair(40, SOCK_STREAM, 0, pair);
+    }
+    if (IS("mptcp")) return socket(AF_INET, SOCK_STREAM, 262);
     if (IS("packet")) return socket(AF_PACKET, SOCK_RAW, 0);
     if (IS("alg")) return socket(38, SOCK_SEQPACKET, 0);
     if (IS("netlink-generic")) return socket(AF_NETLINK, SOCK_RAW, 16);
@@ -99,7 +104,6 @@ static long attempt(const char *name) {
     }
     if (IS("huge-pages"))
         return mmap(NULL, 2 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0) == MAP_FAILED ? -1 : 0;
-    if (IS("kill-init")) return kill(1, SIGKILL) | kill(1, SIGSTOP);
     if (IS("read-init-environ")) return open("/proc/1/environ", O_RDONLY);
     if (IS("write-root")) return open("/planted", O_CREAT | O_WRONLY, 0600);
     fprintf(stderr, "unknown attack %s\n", name);

@@ -37,6 +37,8 @@ ATTACKS = [
     ("x32", SIGSYS, {"ENOSYS", "0"}),
     ("i386", SIGSYS, {"0", "killed 11"}),
     ("vsock", "ENOSYS", {"0", "EAFNOSUPPORT"}),
+    ("vsock-pair", "ENOSYS", {"EOPNOTSUPP", "EAFNOSUPPORT"}),
+    ("mptcp", "ENOSYS", {"0", "EPROTONOSUPPORT", "ENOPROTOOPT"}),
     ("packet", "ENOSYS", {"EPERM"}),
     ("alg", "ENOSYS", {"0", "EAFNOSUPPORT"}),
     ("netlink-generic", "ENOSYS", {"0"}),

@@ -71,6 +71,12 @@ def test_other_socket_families_are_unknown(family: int, high: int) -> None:
     assert answer("socket", (high & ~0xFFFFFFFF) | family, 3, 0) == ENOSYS
 
 
+@given(st.sampled_from([2, 10]), st.integers(0, 2**32 - 1).filter(lambda protocol: protocol not in (0, 6, 17)))
+def test_only_tcp_and_udp(family: int, protocol: int) -> None:
+    assert answer("socket", family, 1, protocol) == ENOSYS
+    assert answer("socket", family, 1, 6) == answer("socket", family, 2, 17) == "allow"
+
+
 @given(st.integers(1, 2**32 - 1))
 def test_netlink_is_for_routes_only(protocol: int) -> None:
     assert answer("socket", 16, 3, protocol) == ENOSYS

@@ -63,6 +63,7 @@ class MemoryTransport:
         self._in, self._out = trio.open_memory_channel[Frame | None](1000)
         self._sent = 0
         self._waiting: deque[Event] = deque()
+        self._order = trio.StrictFIFOLock()
         self.told = trio.Event()
         self.may_send = trio.Event()
         self.may_send.set()
@@ -72,10 +73,10 @@ class MemoryTransport:
         return await self._out.receive()
 
     async def send(self, frame: Frame) -> None:
-        await self.may_send.wait()
-        self._waiting.append(self._adapter.events[str(frame)])
-        self.told.set()
-        await trio.lowlevel.checkpoint()
+        async with self._order:
+            await self.may_send.wait()
+            self._waiting.append(self._adapter.events[str(frame)])
+            self.told.set()
 
     async def close(self, code: int, reason: str) -> None:
         self.closed = self.closed or (code, reason)
@@ -328,11 +329,15 @@ async def test_programs_of_one_connection_are_counted() -> None:
         assert sum(isinstance(event, Started) for event in events) == STREAMS
 
 
-async def test_a_refused_start_frees_its_stream() -> None:
+async def test_a_refused_start_frees_its_stream_before_it_is_told() -> None:
     async with talking() as talk:
+        talk.transport.may_send = trio.Event()
         talk.transport.ask(Start(1, "klingon"))
-        assert (await talk.transport.failed()).error.code == "unknown_language"
+        await trio.testing.wait_all_tasks_blocked()
         talk.transport.ask(START)
+        await trio.testing.wait_all_tasks_blocked()
+        talk.transport.may_send.set()
+        assert (await talk.transport.failed()).error.code == "unknown_language"
         await talk.transport.started()
 
 

@@ -74,6 +74,7 @@ def test_an_encoded_head_parses_to_itself(fields: list[tuple[str, str]]) -> None
     headers = (("host", "h"), *((f"x-{name}", value) for name, value in fields if name not in forbidden))
     original = Head("GET", "/path?q", "1.1", headers)
     assert HeadParser(10_000).feed(original.encode()) == original
+    assert original.size == len(original.encode())
 
 
 def test_a_websocket_is_asked_for_by_both_headers_and_get() -> None:
