@@ -217,7 +217,7 @@ async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what other tasks do."""
-    while not condition():  # noqa: ASYNC110  a poll by design: the tests' fakes have no event for everything
+    while not condition():
         await trio.sleep(0.005)
 
 
