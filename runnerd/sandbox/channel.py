@@ -174,7 +174,7 @@ class Channel:
                 await trio.lowlevel.wait_readable(self._socket)
             except trio.ClosedResourceError:
                 return
-            while True:
+            while not self._closed:  # it may have been closed between our waking and our turn
                 try:
                     reply = self._receive()
                 except BlockingIOError:
