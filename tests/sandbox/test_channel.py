@@ -2,12 +2,13 @@
 
 import socket
 import struct
+from types import SimpleNamespace
 
 import pytest
 import trio
-import trio.testing
 
 from runnerd.errors import BrokenBox, InitRefused
+from runnerd.sandbox import channel as channel_module
 from runnerd.sandbox.channel import Channel, Op, Reply, socketpair
 
 REQUEST, REPLY = struct.Struct("=6I"), struct.Struct("=IIiI")
@@ -53,6 +54,7 @@ async def test_descriptors_nobody_waits_for_are_closed() -> None:
     channel = Channel(ours)
     pending = channel.post(Op.OPEN, "open")
     pending.abandon()
+    init.recv(100)
     one, other = socket.socketpair()
     socket.send_fds(init, [REPLY.pack(Op.OPEN, pending.tag, 0, 0)], [other.fileno()])
     other.close()
@@ -71,7 +73,10 @@ async def test_closing_before_the_receiver_has_its_turn(monkeypatch: pytest.Monk
     async def woken(sock: socket.socket) -> None:
         channel.close()
 
-    monkeypatch.setattr(trio.lowlevel, "wait_readable", woken)
+    lowlevel = SimpleNamespace(wait_readable=woken, notify_closing=trio.lowlevel.notify_closing)
+    monkeypatch.setattr(
+        channel_module, "trio", SimpleNamespace(lowlevel=lowlevel, ClosedResourceError=trio.ClosedResourceError)
+    )
     await channel.receive(nothing)
     init.close()
 
