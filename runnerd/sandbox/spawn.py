@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from typing import Any
 
 import trio
 
@@ -52,12 +53,15 @@ def spawn(
 
     `uid` is taken as uid and gid, without supplementary groups; `cgroup` is a descriptor of the cgroup to start in.
     Signals start at their defaults. Raises OSError whose text names the step that failed (execve, setresuid, ...);
-    RuntimeError outside the main thread, whose end would be taken for the daemon's by PR_SET_PDEATHSIG.
+    ValueError for a uid that the kernel would take for "keep it", or a NUL in a string; RuntimeError outside the main
+    thread, whose end would be taken for the daemon's by PR_SET_PDEATHSIG.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn may be called from the main thread only")
-    words = [ffi.new("char[]", os.fsencode(word)) for word in argv]
-    variables = [ffi.new("char[]", os.fsencode(f"{name}={value}")) for name, value in env.items()]
+    if uid is not None and not 0 <= uid < 2**32 - 1:
+        raise ValueError(f"{uid} is no uid")
+    words = [_string(word) for word in argv]
+    variables = [_string(f"{name}={value}") for name, value in env.items()]
     arguments = ffi.new("char *[]", [*words, ffi.NULL])
     environment = ffi.new("char *[]", [*variables, ffi.NULL])
     numbers = ffi.new("int[]", list(fds))
@@ -78,3 +82,11 @@ def spawn(
         step = ffi.string(request.failed).decode()
         raise OSError(ffi.errno, f"starting {argv[0]}: {step}: {os.strerror(ffi.errno)}")
     return Child(pid, request.pidfd)
+
+
+def _string(text: str) -> Any:
+    """A C string that lives as long as the result; one that C would cut short is refused, as os.execve does."""
+    data = os.fsencode(text)
+    if b"\0" in data:
+        raise ValueError(f"embedded NUL in {text!r}")
+    return ffi.new("char[]", data)

@@ -24,7 +24,7 @@ struct shared {
 static int child(void *argument) {
     struct shared *shared = argument;
     struct runnerd_spawn *request = shared->request;
-    int moved[16];
+    int moved[RUNNERD_SPAWN_FDS];
 
 #define STEP(name, call)                                                                                               \
     do {                                                                                                               \
@@ -37,7 +37,7 @@ static int child(void *argument) {
 
     /* Targets may be sources of others: first move all out of the way. F_DUPFD clears close-on-exec. */
     for (int i = 0; i < request->nfds; i++)
-        STEP("fcntl(F_DUPFD)", moved[i] = fcntl(request->fds[i], F_DUPFD, 16));
+        STEP("fcntl(F_DUPFD)", moved[i] = fcntl(request->fds[i], F_DUPFD, RUNNERD_SPAWN_FDS));
     for (int i = 0; i < request->nfds; i++)
         STEP("dup2", dup2(moved[i], i));
     STEP("close_range", syscall(SYS_close_range, (unsigned)request->nfds, ~0U, 0U));
@@ -109,6 +109,11 @@ int runnerd_spawn(struct runnerd_spawn *request) {
     struct shared shared = {.request = request};
     request->failed = NULL;
     request->pidfd = -1;
+    if (request->nfds < 0 || request->nfds > RUNNERD_SPAWN_FDS) {
+        request->failed = "descriptors";
+        errno = EINVAL;
+        return -1;
+    }
     char *stack = mmap(NULL, STACK_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
     if (stack == MAP_FAILED) {
         request->failed = "mmap";
@@ -139,7 +144,8 @@ int runnerd_spawn(struct runnerd_spawn *request) {
         return -1;
     }
     if (request->failed != NULL) {
-        waitpid((pid_t)pid, NULL, 0);
+        while (waitpid((pid_t)pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
         close(request->pidfd);
         errno = shared.error;
         return -1;

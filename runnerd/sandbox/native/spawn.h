@@ -2,12 +2,13 @@
 #ifndef RUNNERD_SPAWN_H
 #define RUNNERD_SPAWN_H
 
-/* Which step of a child's start failed; runnerd_spawn_step names it. */
+#define RUNNERD_SPAWN_FDS 16
+
 struct runnerd_spawn {
     const char *path;         /* absolute */
     char *const *argv;
     char *const *envp;
-    const int *fds;           /* fds[i] becomes descriptor i; all others are closed */
+    const int *fds;           /* fds[i] becomes descriptor i, at most RUNNERD_SPAWN_FDS; all others are closed */
     int nfds;
     long uid;                 /* uid and gid to take, without supplementary groups; -1 keeps the caller's */
     int cgroup;               /* descriptor of the cgroup to start in; -1 stays in the caller's */
