@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,8 @@ def test_the_wheel_is_whole_and_works(tmp_path: Path) -> None:
         "runnerd/data/toolchains/python.toml",
         "runnerd/data/toolchains/support/python/sitecustomize.py",
         "runnerd/data/web/index.html",
+        f"runnerd-{version('runnerd')}.dist-info/licenses/LICENSE",
+        f"runnerd-{version('runnerd')}.dist-info/licenses/NOTICE",
     } <= names
     assert not [name for name in names if name.endswith((".c", ".h"))]
 
