@@ -1,11 +1,12 @@
 """The configuration: TOML -> typed values. Without a file the defaults hold."""
 
 import difflib
+import json
 import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -14,18 +15,22 @@ from runnerd.errors import ConfigError
 
 _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 
-Size = Annotated[int, Meta(ge=4096)]
-Seconds = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=1)]
+Size = Annotated[int, Meta(ge=4096, le=2**50)]
+HeadSize = Annotated[int, Meta(ge=1024, le=1024**2)]
+Seconds = Annotated[float, Meta(ge=0, le=1e9)]
+Count = Annotated[int, Meta(ge=1, le=2**20)]
+Uid = Annotated[int, Meta(ge=1000, le=2**32 - 2)]
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named set of limits of one box. Sizes in bytes (or "64MiB"), times in seconds (0: no such limit)."""
 
     memory: Size = 512 * 1024**2
-    processes: Annotated[int, Meta(ge=2)] = 128
+    processes: Annotated[int, Meta(ge=2, le=2**22)] = 128
     """Processes and threads."""
-    cpus: Annotated[float, Meta(gt=0)] = 1.0
+    cpus: Annotated[float, Meta(gt=0, le=8192)] = 1.0
     """Cores; held by cgroup limits only."""
     cpu: Seconds = 60.0
     wall: Seconds = 600.0
@@ -67,7 +72,7 @@ class Boxes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Admission: how many boxes live at once, and who waits."""
 
     max: Count = 64
-    queue: Annotated[int, Meta(ge=0)] = 32
+    queue: Annotated[int, Meta(ge=0, le=2**20)] = 32
     """Runs that may wait for a free box; more are answered `busy`."""
     queue_wait: Seconds = 5.0
     """Seconds after which a waiting run is answered `busy`."""
@@ -83,7 +88,7 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     connections: Count = 4096
     message_size: Size = 16 * 1024**2
     head_timeout: Seconds = 10.0
-    head_size: Annotated[int, Meta(ge=1024, le=1024**2)] = 16384
+    head_size: HeadSize = 16384
     send_deadline: Seconds = 20.0
     """A client that does not take what it is sent for so long is dropped."""
     ping_interval: Seconds = 20.0
@@ -107,8 +112,8 @@ class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Host uids for boxes of a root daemon, one per live box."""
 
-    first: Annotated[int, Meta(ge=1000)] = 200_000
-    last: Annotated[int, Meta(ge=1000)] = 265_535
+    first: Uid = 200_000
+    last: Uid = 265_535
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -147,76 +152,93 @@ def load(path: Path | None) -> Config:
     if path is None:
         return Config()
     try:
-        text = path.read_text()
+        raw = path.read_bytes()
     except OSError as problem:
         raise ConfigError(f"{path}: {problem.strerror} (errno {problem.errno})") from problem
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as problem:
+        data = tomllib.loads(raw.decode())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
         raise ConfigError(f"{path}: not TOML: {problem}") from problem
     return parse(data, str(path))
 
 
 def parse(data: dict[str, Any], source: str = "configuration") -> Config:
-    """Settings as TOML gives them -> Config. Profiles override the built-in one of their name, or `default`."""
-    _refuse_unknown(data, source)
+    """Settings as TOML gives them -> Config. Raises ConfigError.
+
+    Profiles override the built-in one of their name; those of other names start from `default` as it is set here.
+    """
     data = dict(data)
-    profiles: Any = data.get("profiles", {})
-    if isinstance(profiles, dict):
-        tables = cast(dict[str, Any], profiles)
-        given = {name: _sizes(fields, f"{source}: profiles.{name}") for name, fields in tables.items()}
-        merged: dict[str, Any] = {**BUILTIN_PROFILES}
-        for name, fields in given.items():
-            merged[name] = {**BUILTIN_PROFILES.get(name, {}), **fields} if isinstance(fields, dict) else fields
-        data["profiles"] = merged
-    if isinstance(data.get("http"), dict):
-        data["http"] = _sizes(data["http"], f"{source}: http")
-    try:
-        config = msgspec.convert(data, Config)
-    except msgspec.ValidationError as problem:
-        raise ConfigError(f"{source}: {_located(str(problem))}") from None
+    given = data.pop("profiles", {})
+    config = _table(Config, data, source, "")
+    if not isinstance(given, dict):
+        raise ConfigError(f"{source}: profiles is {_shown(given)}: expected tables, such as [profiles.default]")
+    profiles: dict[str, Profile] = {}
+    for name, fields in (dict.fromkeys(BUILTIN_PROFILES, cast(Any, {})) | cast(dict[str, Any], given)).items():
+        base = Profile(**BUILTIN_PROFILES[name]) if name in BUILTIN_PROFILES else profiles["default"]
+        profiles[name] = _table(Profile, fields, source, f"profiles.{name}", base)
+    config = msgspec.structs.replace(config, profiles=profiles)
     if config.uids.last < config.uids.first:
         raise ConfigError(f"{source}: uids.last is {config.uids.last}, less than uids.first ({config.uids.first})")
     return config
 
 
-def _sizes(fields: Any, where: str) -> Any:
-    """Turn "64MiB" into bytes wherever a size is meant."""
-    if not isinstance(fields, dict):
-        return fields
-    sizes = {"memory", "output", "work", "tmp", "shm", "message_size", "head_size"}
-    return {
-        key: parse_size(value, f"{where}.{key}") if key in sizes and isinstance(value, str) else value
-        for key, value in fields.items()  # type: ignore[misc]
-    }
+def _table(kind: type[S], found: Any, source: str, where: str, base: S | None = None) -> S:
+    """A TOML table as its struct; keys that it lacks are `base`'s. `where` is its own key ("" for the whole file)."""
+    if not isinstance(found, dict):
+        raise ConfigError(f"{source}: {where} is {_shown(found)}: expected a table")
+    types = get_type_hints(kind, include_extras=True)
+    values: dict[str, Any] = {}
+    for key, value in cast(dict[str, Any], found).items():
+        path = f"{where}.{key}" if where else key
+        if key not in types:
+            close = difflib.get_close_matches(key, types, n=1)
+            hint = f"did you mean {path.removesuffix(key)}{close[0]}?" if close else f"known keys: {', '.join(types)}"
+            raise ConfigError(f"{source}: unknown key {path}", hint=hint)
+        values[key] = _value(types[key], value, source, path)
+    return msgspec.structs.replace(kind() if base is None else base, **values)
+
+
+def _value(kind: object, found: Any, source: str, path: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return _table(kind, found, source, path)
+    value = parse_size(found, f"{source}: {path}") if kind in (Size, HeadSize) and isinstance(found, str) else found
+    try:
+        return msgspec.convert(value, cast(Any, kind))
+    except msgspec.ValidationError:
+        raise ConfigError(f"{source}: {path} is {_shown(found)}: expected {_allowed(kind)}") from None
 
 
 def parse_size(text: str, key: str) -> int:
     """Bytes of "64MiB", "10 MB" or "4096". Raises ConfigError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if match is None or match[2] not in _UNITS:
-        raise ConfigError(f'{key} is "{text}": expected bytes, or a number with one of {", ".join(_UNITS)[2:]}')
+        raise ConfigError(f"{key} is {_shown(text)}: expected bytes, or a number with one of {', '.join(_UNITS)[2:]}")
     return int(float(match[1]) * _UNITS[match[2]])
 
 
-def _refuse_unknown(data: dict[str, Any], source: str) -> None:
-    """msgspec refuses unknown keys as well; this says which one was probably meant."""
-    tables: dict[str, type[msgspec.Struct]] = {"boxes": Boxes, "http": Http, "drain": Drain, "auth": Auth, "uids": Uids}
-    places: list[tuple[str, Any, type[msgspec.Struct]]] = [("", data, Config)]
-    places += [(f"{name}.", data.get(name), table) for name, table in tables.items()]
-    profiles = data.get("profiles")
-    if isinstance(profiles, dict):
-        places += [(f"profiles.{name}.", fields, Profile) for name, fields in profiles.items()]  # type: ignore[misc]
-    for prefix, fields, table in places:
-        allowed = table.__struct_fields__
-        for key in fields if isinstance(fields, dict) else ():  # type: ignore[misc]
-            if key not in allowed:
-                close = difflib.get_close_matches(str(key), allowed, n=1)  # type: ignore[misc]
-                hint = f"did you mean {prefix}{close[0]}?" if close else f"known keys: {', '.join(allowed)}"
-                raise ConfigError(f"{source}: unknown key {prefix}{key}", hint=hint)
+def _shown(found: object) -> str:
+    return json.dumps(found, default=str)[:60]
 
 
-def _located(message: str) -> str:
-    """msgspec's "Expected `int` >= 1 - at `$.boxes.max`" with the key first."""
-    match = re.fullmatch(r"(.*) - at `(?:key in )?\$\.?(.*)`", message)
-    return f"{match[2] or 'the file'}: {match[1]}" if match else message
+def _allowed(kind: Any) -> str:
+    """What a setting of this type may be, in words."""
+    if kind in (Size, HeadSize):
+        low, high = (getattr(kind.__metadata__[0], bound) for bound in ("ge", "le"))
+        return f'bytes from {low} to {high}, or text such as "64MiB"'
+    match msgspec.inspect.type_info(kind):
+        case msgspec.inspect.IntType(ge=low, le=high):
+            return f"a whole number from {low} to {high}"
+        case msgspec.inspect.FloatType(gt=None, ge=low, le=high):
+            return f"a number from {low:g} to {high:g}"
+        case msgspec.inspect.FloatType(gt=low, le=high):
+            return f"a number above {low:g}, at most {high:g}"
+        case msgspec.inspect.LiteralType(values=values):
+            return f"one of {', '.join(map(str, values))}"
+        case msgspec.inspect.StrType(pattern=str(pattern)):
+            return f"text that matches {pattern}"
+        case msgspec.inspect.BoolType():
+            return "true or false"
+        case msgspec.inspect.VarTupleType():
+            return "a list of text"
+        case _:
+            return "text"

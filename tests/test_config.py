@@ -1,10 +1,18 @@
-from pathlib import Path
+"""Settings from TOML, what is told of wrong ones, and docs/configuration.md against the code."""
 
+import contextlib
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnerd.config import Config, default_state_dir, load, parse, parse_size
+from runnerd.config import Config, Profile, default_state_dir, load, parse, parse_size
 from runnerd.errors import ConfigError
 
 MiB = 1024**2
@@ -30,31 +38,77 @@ def test_a_file_overrides(tmp_path: Path) -> None:
     assert config.profiles["widget"].widget
 
 
+def test_other_profiles_start_from_default_as_it_is_set(tmp_path: Path) -> None:
+    profiles = parse({"profiles": {"big": {"cpus": 4}, "default": {"memory": "64MiB"}}}).profiles
+    assert (profiles["big"].cpus, profiles["big"].memory) == (4, 64 * MiB)
+    assert profiles["widget"] == Config().profiles["widget"]
+    assert profiles["session"].memory == 200_000_000
+
+
 @pytest.mark.parametrize(
     ("data", "message", "hint"),
     [
-        ({"boxes": {"max": 0}}, "boxes.max", ""),
-        ({"boxes": {"mx": 1}}, "unknown key boxes.mx", "boxes.max"),
-        ({"profiles": {"p": {"memory": "64Mx"}}}, "profiles.p.memory", ""),
-        ({"profiles": {"p": {"wal": 1}}}, "unknown key profiles.p.wal", "wall"),
-        ({"profiles": 3}, "profiles", ""),
-        ({"auth": {"anonymous": "maybe"}}, "auth.anonymous", ""),
+        ({"boxes": {"max": 0}}, "boxes.max is 0: expected a whole number from 1 to 1048576", ""),
+        ({"boxes": {"max": "9"}}, 'boxes.max is "9": expected a whole number', ""),
+        ({"boxes": {"max": True}}, "boxes.max is true: expected a whole number", ""),
+        ({"boxes": {"max": 10**30}}, "expected a whole number from 1", ""),
+        ({"boxes": 3}, "boxes is 3: expected a table", ""),
+        ({"boxes": {"mx": 1}}, "unknown key boxes.mx", "did you mean boxes.max?"),
+        ({"lisen": "x"}, "unknown key lisen", "did you mean listen?"),
+        ({"drain": {"xyz": 1}}, "unknown key drain.xyz", "known keys: seconds"),
+        ({"profiles": {"p": {"memory": "64Mx"}}}, 'profiles.p.memory is "64Mx": expected bytes', ""),
+        ({"profiles": {"p": {"memory": "9" * 400}}}, 'profiles.p.memory is "999', ""),
+        ({"profiles": {"p": {"memory": "1kB"}}}, 'profiles.p.memory is "1kB": expected bytes from 4096', ""),
+        ({"profiles": {"p": {"memory": 5e6}}}, "profiles.p.memory is 5000000.0: expected bytes", ""),
+        ({"profiles": {"p": {"wall": math.inf}}}, "profiles.p.wall is Infinity: expected a number from 0", ""),
+        ({"profiles": {"p": {"wall": math.nan}}}, "profiles.p.wall is NaN: expected a number from 0", ""),
+        ({"profiles": {"p": {"cpus": 0}}}, "profiles.p.cpus is 0: expected a number above 0", ""),
+        ({"profiles": {"p": {"widget": 1}}}, "profiles.p.widget is 1: expected true or false", ""),
+        ({"profiles": {"p": {"wal": 1}}}, "unknown key profiles.p.wal", "did you mean profiles.p.wall?"),
+        ({"profiles": {"p": 1}}, "profiles.p is 1: expected a table", ""),
+        ({"profiles": 3}, "profiles is 3: expected tables", ""),
+        ({"auth": {"anonymous": "maybe"}}, 'auth.anonymous is "maybe": expected one of always, auto, never', ""),
         ({"uids": {"first": 5000, "last": 4000}}, "uids.last is 4000", ""),
-        ({"node": "Not Good"}, "node", ""),
+        ({"uids": {"last": 2**32 - 1}}, "uids.last is 4294967295", ""),
+        ({"http": {"origins": "*"}}, 'http.origins is "*": expected a list of text', ""),
+        ({"http": {"head_size": "2MiB"}}, 'http.head_size is "2MiB": expected bytes from 1024 to 1048576', ""),
+        ({"node": "Not Good"}, 'node is "Not Good": expected text that matches', ""),
+        ({"listen": 80}, "listen is 80: expected text", ""),
     ],
 )
-def test_errors_name_the_key(data: dict[str, object], message: str, hint: str) -> None:
+def test_errors_name_the_key_what_was_found_and_what_is_allowed(
+    data: dict[str, object], message: str, hint: str
+) -> None:
     with pytest.raises(ConfigError) as refused:
         parse(data, "x.toml")
     assert refused.value.message.startswith("x.toml: ")
     assert message in refused.value.message
     assert hint in refused.value.hint
+    assert len(refused.value.message) < 200
+
+
+toml_values = st.recursive(
+    st.booleans() | st.integers() | st.floats() | st.text() | st.datetimes(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+keys = st.sampled_from([*Config.__struct_fields__, "x"])
+inner_keys = st.sampled_from(["max", "first", "seconds", "anonymous", "origins", "head_size", "default", "memory"])
+
+
+@given(st.dictionaries(keys, toml_values | st.dictionaries(inner_keys, toml_values)))
+def test_whatever_a_file_holds_is_taken_or_refused(data: dict[str, Any]) -> None:
+    with contextlib.suppress(ConfigError):
+        assert "default" in parse(data).profiles
 
 
 def test_unreadable_and_malformed_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         load(tmp_path / "nosuch.toml")
     (tmp_path / "bad.toml").write_text("boxes = [")
+    with pytest.raises(ConfigError, match=r"bad\.toml: not TOML"):
+        load(tmp_path / "bad.toml")
+    (tmp_path / "bad.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match=r"bad\.toml: not TOML"):
         load(tmp_path / "bad.toml")
 
@@ -64,15 +118,44 @@ def test_sizes(number: int, unit: tuple[str, int]) -> None:
     assert parse_size(f"{number}{unit[0]}", "x") == parse_size(f" {number} {unit[0]} ", "x") == number * unit[1]
 
 
-def test_every_key_is_documented() -> None:
-    """docs/configuration.md names each key in its table's section."""
+def documented() -> dict[str, list[list[str]]]:
+    """docs/configuration.md: a section's title -> the cells of its table's rows, without the heading."""
     text = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
-    import msgspec
+    sections = {part.partition("\n")[0].strip("`[]"): part for part in text.split("\n## ")[1:]}
+    rows = {title: re.findall(r"^\| `.*\|$", part, re.MULTILINE) for title, part in sections.items()}
+    return {title: [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows[title]] for title in rows}
 
-    for name, value in msgspec.structs.asdict(Config()).items():
-        assert f"`{name}`" in text or f"`[{name}" in text, name
-        if isinstance(value, msgspec.Struct):
-            for key in value.__struct_fields__:
-                assert f"`{key}`" in text, f"{name}.{key}"
-    for key in Config().profiles["default"].__struct_fields__:
-        assert f"`{key}`" in text, f"profiles.*.{key}"
+
+def meant(cell: str, value: object) -> object:
+    """What a cell says, as a setting of the same type as `value`."""
+    if isinstance(value, bool):
+        return cell == "true"
+    if isinstance(value, int):
+        return parse_size(cell, cell)
+    if isinstance(value, float):
+        return float(cell)
+    return {"empty": "", "none": ()}.get(cell, cell)
+
+
+def test_every_key_is_documented_with_its_default() -> None:
+    sections = documented()
+    plain = {name: value for name, value in msgspec.structs.asdict(Config()).items() if name != "profiles"}
+    tables = {name: msgspec.structs.asdict(value) for name, value in plain.items() if isinstance(value, msgspec.Struct)}
+    tables["Top level"] = {name: value for name, value in plain.items() if name not in tables}
+    for title, settings in tables.items():
+        assert {row[0]: meant(row[1], settings[row[0]]) for row in sections.pop(title)} == settings, title
+    profiles = Config().profiles
+    rows = sections.pop("profiles.NAME")
+    assert {row[0] for row in rows} == set(Profile.__struct_fields__)
+    for key, *cells, _ in rows:
+        for name, cell in zip(("default", "widget", "session"), cells, strict=True):
+            value = getattr(profiles[name], key)
+            assert cell == "–" or meant(cell, value) == value, f"{name}.{key}"
+    assert not sections
+
+
+def test_the_documents_example_is_right() -> None:
+    text = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+    example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert example is not None
+    assert parse(tomllib.loads(example[1])) != Config()

@@ -1,6 +1,12 @@
+"""Keys and credits, with other threads and processes at the same database."""
+
+import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -73,6 +79,48 @@ def test_two_processes_lose_no_charge(tmp_path: Path) -> None:
     assert store.verify(key.secret_key).credits == 100
 
 
+def test_many_open_a_new_store_together(tmp_path: Path) -> None:
+    """SQLite fails at once, however long it may wait, when two turn a new database to WAL at the same time."""
+    for attempt in range(20):
+        barrier = threading.Barrier(8)
+
+        def create(state: Path = tmp_path / str(attempt), barrier: threading.Barrier = barrier) -> str:
+            barrier.wait()
+            return Store(state).create_key(1).public_key
+
+        with ThreadPoolExecutor(8) as pool:
+            made = {future.result() for future in [pool.submit(create) for _ in range(8)]}
+        assert {key.public_key for key in Store(tmp_path / str(attempt)).list_keys()} == made
+
+
+def test_openers_come_one_by_one(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with ThreadPoolExecutor(1) as pool:
+        opening = pool.submit(Store, tmp_path)
+        with pytest.raises(TimeoutError):
+            opening.result(0.1)
+        os.close(folder)
+        opening.result(60).close()
+
+
+def test_a_database_locked_for_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runnerd.store.BUSY", 0.01)
+    store = Store(tmp_path)
+    other = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(SetupError, match=f"using the key store {tmp_path / FILE}: database is locked"):
+        store.create_key(1)
+    other.execute("COMMIT")
+    store.create_key(1)
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"nonsense" * 1000)
+    with pytest.raises(SetupError, match="not a database"):
+        Store(tmp_path)
+
+
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match="file/state") as refused:
@@ -81,8 +129,6 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 
 def test_a_newer_database_is_left_alone(tmp_path: Path) -> None:
-    import sqlite3
-
     Store(tmp_path).close()
     db = sqlite3.connect(tmp_path / FILE)
     db.execute("PRAGMA user_version = 99")

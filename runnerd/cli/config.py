@@ -8,6 +8,8 @@ import msgspec
 
 from runnerd.cli.options import Subparsers, add_json
 from runnerd.config import load
+from runnerd.errors import ConfigError
+from runnerd.server import address
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -23,8 +25,19 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    load(arguments.file)
-    print(json.dumps({"ok": True}) if arguments.json else f"{arguments.file or 'the defaults'}: ok")
+    name = arguments.file or "the defaults"
+    try:
+        listen = load(arguments.file).listen
+        try:
+            address.parse(listen)
+        except ConfigError as problem:
+            raise ConfigError(f"{name}: listen is {problem.message}", hint=problem.hint) from problem
+    except ConfigError as problem:
+        if not arguments.json:
+            raise
+        print(json.dumps({"ok": False, "error": problem.message, "hint": problem.hint}))
+        return 1
+    print(json.dumps({"ok": True}) if arguments.json else f"{name}: ok")
     return 0
 
 

@@ -37,10 +37,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _credits(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 2**53:
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
         raise argparse.ArgumentTypeError(f"{text} is not a number of credits (0 or more)")
-    return number
+    return int(text)
 
 
 def _create(arguments: argparse.Namespace) -> int:
