@@ -39,8 +39,10 @@ _INPUT = struct.Struct(">BI")
 _OUTPUT = struct.Struct(">BIQ")
 _CHANNELS = {"stdout": 1, "stderr": 2}
 _MODES = ("terminal", "split", "pipes")
+_OF_A_STREAM = ("start", "input", "eof", "resize", "signal", "kill")
 _CELLS_MAX = 1000
 _FILES_MAX = 1000
+_LIMIT_MAX = 2**53
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIGNAL = re.compile(r"(SIG)?([A-Z]+[0-9]*)")
 
@@ -57,8 +59,10 @@ class TerminalAdapter:
             if isinstance(frame, bytes):
                 return [self._binary(frame)], []
             fields = _decode(frame)
-            stream = _stream(fields) if fields.get("type") not in ("ping", "auth") else None
-            return self._command(fields), []
+            kind = _field(fields, "type", str, None, "text")
+            if kind in _OF_A_STREAM:
+                stream = _stream(fields)
+            return self._command(kind, fields), []
         except BadRequest as error:
             return [], self._failed(stream, error)
 
@@ -104,8 +108,7 @@ class TerminalAdapter:
         _, stream = _INPUT.unpack_from(frame)
         return Input(stream, frame[_INPUT.size :])
 
-    def _command(self, fields: Fields) -> Sequence[Command]:
-        kind = _field(fields, "type", str, None, "text")
+    def _command(self, kind: str, fields: Fields) -> Sequence[Command]:
         match kind:
             case "ping":
                 return [Ping(_id(fields.get("id")))]
@@ -193,6 +196,9 @@ def _field(fields: Fields, name: str, kind: type[T], default: T | None, allowed:
 
 
 def _shown(value: object) -> str:
+    """Never the inside of a list or object: it may be nested deeper than can be encoded here."""
+    if isinstance(value, dict | list):
+        return "an object" if isinstance(value, dict) else "a list"
     return msgspec.json.encode(value).decode()[:40]
 
 
@@ -203,7 +209,7 @@ def _optional(fields: Fields, name: str) -> str | None:
 def _number(fields: Fields, name: str, default: int | None, low: int, high: int) -> int:
     value = _field(fields, name, int, default, f"a whole number from {low} to {high}")
     if not low <= value <= high:
-        raise BadRequest(f"{name} is {value}", hint=f"{name}: a whole number from {low} to {high}")
+        raise BadRequest(f"{name} is {_shown(value)}", hint=f"{name}: a whole number from {low} to {high}")
     return value
 
 
@@ -300,4 +306,6 @@ def _limits(fields: Fields) -> dict[str, float]:
     for name, value in table.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             raise BadRequest(f"limits.{name[:40]} is {_shown(value)}", hint="limits are numbers")
+        if not 0 < value <= _LIMIT_MAX:
+            raise BadRequest(f"limits.{name[:40]} is {_shown(value)}", hint=f"above 0, at most {_LIMIT_MAX}")
     return {name: float(value) for name, value in table.items()}

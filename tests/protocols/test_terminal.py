@@ -3,6 +3,7 @@
 import json
 import re
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runnerd import errors
 from runnerd.errors import Busy
 from runnerd.protocols import (
     Authenticate,
@@ -139,6 +141,14 @@ def test_binary_input(stream: int, data: bytes) -> None:
         ('{"type": "start", "argv": ["a\\u0000"]}', "bad_request", "NUL"),
         ('{"type": "start", "language": "c", "env": {"A B": ""}}', "bad_request", "'A B'"),
         ('{"type": "start", "language": "c", "limits": {"wall": "1"}}', "bad_request", "limits.wall"),
+        ('{"type": "start", "language": "c", "limits": {"wall": 0}}', "bad_request", "limits.wall is 0"),
+        (
+            f'{{"type": "start", "language": "c", "limits": {{"wall": 1{"0" * 400}}}}}',
+            "bad_request",
+            "limits.wall is 1",
+        ),
+        ('{"type": "start", "language": ["c"]}', "bad_request", "language is a list"),
+        ('{"type": "start", "language": "c", "files": {"x": {}}}', "bad_request", "files.x is an object"),
         ('{"type": "resize", "rows": 5}', "bad_request", "cols is missing"),
         ('{"type": "signal", "signal": "../"}', "bad_request", "signal is"),
         ('{"type": "input"}', "bad_request", "data"),
@@ -152,6 +162,34 @@ def test_what_is_wrong_is_told(frame: str | bytes, code: str, words: str) -> Non
     assert error["type"] == "error"
     assert error["code"] == code
     assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("frame", "stream"),
+    [
+        ('{"type": "dance", "stream": 3}', None),
+        ('{"type": "auth"}', None),
+        ('{"type": "resize", "stream": 3}', 3),
+        ('{"type": "kill", "stream": "x"}', None),
+        (b"\0", None),
+    ],
+)
+def test_an_error_names_its_stream(frame: str | bytes, stream: int | None) -> None:
+    assert refused(frame).get("stream") == stream
+
+
+def test_long_values_are_shown_in_short() -> None:
+    assert len(json.dumps(refused(f'{{"type": "resize", "rows": {"9" * 4000}, "cols": 1}}'))) < 300
+    assert len(json.dumps(refused(json.dumps({"type": "x" * 10**6})))) < 300
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_no_depth_of_nesting_raises(opening: str) -> None:
+    """Around the deepest that can be decoded, less is left for whoever looks at it."""
+    closing = "]" if opening == "[" else "}"
+    for depth in range(1, sys.getrecursionlimit() + 100):
+        nested = f"{opening * depth}1{closing * depth}"
+        assert refused(f'{{"type": "start", "language": {nested}}}')
 
 
 json_values = st.recursive(
@@ -266,7 +304,17 @@ def test_every_message_and_field_is_documented() -> None:
         "state",
         "exit",
         "error",
+        "pong",
+        "draining",
     ]:
         assert f"`{word}`" in DOCUMENT, word
     for name in Start.__dataclass_fields__:
         assert f"`{name}`" in DOCUMENT, name
+
+
+def test_every_error_code_is_documented() -> None:
+    """Those of setting a host up are told to nobody but its operator."""
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.RunnerdError):
+            hidden = issubclass(error, errors.SetupError | errors.ConfigError)
+            assert hidden or f"`{error.code}`" in DOCUMENT, error.code
