@@ -5,6 +5,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import cast
 
 from runnerd import __version__
 from runnerd.errors import RunnerdError
@@ -18,7 +19,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = next((word for word in words if not word.startswith("-")), None)
     try:
         arguments = parser((named,) if named in COMMANDS else COMMANDS).parse_args(words)
-        return arguments.func(arguments)
+        try:
+            return arguments.func(arguments)
+        except BaseExceptionGroup as group:
+            # trio wraps what ends a nursery once for each one around it.
+            raise _only(group) from None
     except RunnerdError as error:
         complain(error)
         return 1
@@ -42,6 +47,14 @@ def parser(commands: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     for name in commands:
         importlib.import_module(f"runnerd.cli.{name}").add_parser(subparsers)
     return top
+
+
+def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """What the group and those within hold when it is a single error."""
+    if len(group.exceptions) != 1:
+        return group
+    error = group.exceptions[0]
+    return _only(cast("BaseExceptionGroup[BaseException]", error)) if isinstance(error, BaseExceptionGroup) else error
 
 
 def complain(error: RunnerdError) -> None:

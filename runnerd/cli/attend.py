@@ -8,7 +8,7 @@ import sys
 import termios
 import tty
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -63,17 +63,28 @@ async def _attend(host: Host, config: Config, run: Run, profile: str) -> Ended:
     async with trio.open_nursery() as nursery:
         registry = Registry(host, toolchains.load(), config, nursery)
         session = await registry.start(run, profile=profile)
-        viewer = session.viewer()
         async with trio.open_nursery() as aside:
             if run.mode == "terminal":
                 aside.start_soon(_follow_window, session)
-            aside.start_soon(_pass_signals, session)
+            telling = trio.CancelScope()
+            aside.start_soon(_pass_signals, session, telling)
             aside.start_soon(_type, session)
-            while not isinstance(event := await viewer.next(), Ended):
-                if isinstance(event, Output):
-                    await _put(2 if event.channel == "stderr" else 1, event.data, session)
+            ended = await _tell(session, telling)
             aside.cancel_scope.cancel()
+        return ended
+
+
+async def _tell(session: Session, telling: trio.CancelScope) -> Ended:
+    """The program's output to our own, until its end; once `telling` is cancelled, only the end is waited for."""
+    viewer = session.viewer()
+    with telling:
+        while not isinstance(event := await viewer.next(), Ended):
+            if isinstance(event, Output):
+                await _put(2 if event.channel == "stderr" else 1, event.data, session)
         return event
+    while not isinstance(event := await viewer.next(), Ended):
+        pass
+    return event
 
 
 async def _type(session: Session) -> None:
@@ -82,7 +93,10 @@ async def _type(session: Session) -> None:
         await session.room()
         if os.isatty(0):
             await trio.lowlevel.wait_readable(0)
-            data = os.read(0, READ)
+            try:
+                data = os.read(0, READ)
+            except OSError:  # our terminal has gone
+                data = b""
         else:  # a file, which cannot be waited for
             data = await trio.to_thread.run_sync(os.read, 0, READ, abandon_on_cancel=True)
         try:
@@ -97,7 +111,7 @@ async def _type(session: Session) -> None:
 async def _put(fd: int, data: bytes, session: Session) -> None:
     """All of it, to a terminal, pipe or file that may be slow; when nobody reads it any more, the run is over."""
     try:
-        await trio.to_thread.run_sync(_write_all, fd, data)
+        await trio.to_thread.run_sync(_write_all, fd, data, abandon_on_cancel=True)
     except OSError:
         session.kill("nobody reads its output")
 
@@ -114,14 +128,15 @@ async def _follow_window(session: Session) -> None:
             session.resize(window())
 
 
-async def _pass_signals(session: Session) -> None:
-    """What is sent to us is meant for the program; a second request to end is meant."""
+async def _pass_signals(session: Session, telling: trio.CancelScope) -> None:
+    """What is sent to us is meant for the program; a second request to end is meant, even if its reader is stuck."""
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         count = 0
         async for number in signals:
             count += 1
             if number == signal.SIGHUP or count > 1:
                 session.kill("interrupted")
+                telling.cancel()
             else:
                 await session.signal(signal.Signals(number).name.removeprefix("SIG"))
 
@@ -134,7 +149,8 @@ def _raw(fd: int) -> Generator[None]:
         tty.setraw(fd, termios.TCSADRAIN)
         yield
     finally:
-        termios.tcsetattr(fd, termios.TCSADRAIN, before)
+        with suppress(termios.error):  # the terminal has gone
+            termios.tcsetattr(fd, termios.TCSADRAIN, before)
 
 
 @contextmanager

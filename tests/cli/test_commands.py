@@ -1,6 +1,9 @@
 """The commands as a shell runs them: what they print, where, and their exit status."""
 
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
 from hashlib import sha256
@@ -81,6 +84,52 @@ def test_errors_are_told_without_a_traceback(
     assert done.returncode == 1
     assert words in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+def test_an_unknown_profile_is_told_without_a_traceback(tmp_path: Path, state: list[str | Path]) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("")
+    done = runnerd("run", *state, "--profile", "nosuch", file)
+    assert (done.returncode, done.stderr) == (1, b"runnerd: there is no profile 'nosuch'\n")
+
+
+def test_a_second_signal_ends_it_though_its_reader_is_stuck(tmp_path: Path, state: list[str | Path]) -> None:
+    file = tmp_path / "a.sh"
+    file.write_text("trap '' TERM; yes")
+    words = [RUNNERD, "run", *state, file]
+    with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            os.read(process.stdout.fileno(), 1)
+            for _ in range(20):  # two that come at once are one
+                process.send_signal(signal.SIGTERM)
+                try:
+                    assert process.wait(1) == 137
+                    break
+                except subprocess.TimeoutExpired:
+                    continue
+            assert process.returncode == 137
+        finally:
+            process.kill()
+
+
+def test_a_terminal_that_goes_away_ends_the_run(tmp_path: Path, state: list[str | Path]) -> None:
+    file = tmp_path / "a.sh"
+    file.write_text("echo ready; cat")
+    master, slave = pty.openpty()
+    words = ["setsid", "--ctty", RUNNERD, "run", *state, file]
+    with subprocess.Popen(words, stdin=slave, stdout=slave, stderr=subprocess.PIPE) as process:
+        try:
+            os.close(slave)
+            shown = b""
+            while b"ready" not in shown:
+                shown += os.read(master, 4096)
+            os.close(master)
+            assert process.wait(30) == 137
+            assert process.stderr is not None
+            assert process.stderr.read() == b"runnerd: killed: interrupted\n"
+        finally:
+            process.kill()
 
 
 def test_serve_refuses_limits_it_cannot_hold(state: list[str | Path]) -> None:
