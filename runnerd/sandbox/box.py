@@ -1,13 +1,10 @@
 """A live box: start programs in it, do file work, dial its ports, destroy it."""
 
 import errno
-import fcntl
 import os
 import signal
 import socket
-import stat
 import struct
-import termios
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -20,8 +17,9 @@ from runnerd.sandbox import bubblewrap, rlimits
 from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply, socketpair
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.process import DESCRIPTORS, Kind, Process, is_kind
 from runnerd.sandbox.spawn import Child, spawn
-from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome, Window
+from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
 from runnerd.sandbox.watch import Sample, watch
 
 _START = struct.Struct("=6I16Q")
@@ -42,7 +40,6 @@ NICE = 10
 """Programs give way to the kernel's terminal worker, which delivers their output (see docs/architecture.md)."""
 
 Scope = Literal["foreground", "tree", "box"]
-Output = tuple[Literal["stdout", "stderr"], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +50,6 @@ class Entry:
     size: int
     mtime: int
     mode: int
-
-
-class Process:
-    """A program in a box. Its descriptors are non-blocking and belong to it until `close`."""
-
-    def __init__(self, tag: int, pid: int, mode: Mode, fds: Sequence[int]) -> None:
-        self.tag, self.pid, self.mode = tag, pid, mode
-        self.stdin = fds[0]
-        self.outputs: tuple[Output, ...]
-        match mode:
-            case "terminal":
-                self.outputs = (("stdout", fds[0]),)
-            case "split":
-                self.outputs = (("stdout", fds[0]), ("stderr", fds[1]))
-            case "pipes":
-                self.outputs = (("stdout", fds[1]), ("stderr", fds[2]))
-        self._open = set(fds)
-        self.exited = trio.Event()
-        self.exit: Exit | None = None
-
-    def resize(self, window: Window) -> None:
-        """Tell the terminals their new size; the foreground programs get SIGWINCH. Nothing to do for pipes."""
-        if self.mode != "pipes":
-            for _, fd in self.outputs:
-                if fd in self._open:
-                    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("=4H", window.rows, window.cols, 0, 0))
-
-    def close_stdin(self) -> None:
-        """Close a pipe's write end. A terminal's input ends by its VEOF character instead."""
-        if self.mode == "pipes":
-            self._close(self.stdin)
-
-    def close(self) -> None:
-        for fd in tuple(self._open):
-            self._close(fd)
-
-    def _close(self, fd: int) -> None:
-        if fd in self._open:
-            self._open.remove(fd)
-            trio.lowlevel.notify_closing(fd)
-            os.close(fd)
 
 
 class Box:
@@ -150,8 +106,7 @@ class Box:
                 pending.abandon()
                 raise
             reply = await pending.wait()
-        kinds = {"terminal": "t", "split": "tt", "pipes": "ppp"}[launch.mode]
-        self._expect(reply, kinds)
+        self._expect(reply, *DESCRIPTORS[launch.mode])
         process = Process(pending.tag, reply.a, launch.mode, reply.fds)
         self._processes[pending.tag] = process
         if (early := self._early.pop(pending.tag, None)) is not None:
@@ -213,7 +168,7 @@ class Box:
     async def open(self, path: str) -> int:
         """A read-only descriptor of a regular file or folder of the work tree, which the caller closes."""
         reply = await self._post_files(Op.OPEN, "open", path).wait()
-        self._expect(reply, "f")
+        self._expect(reply, "file")
         return reply.fds[0]
 
     # --- ports -------------------------------------------------------------------------------------------------
@@ -345,16 +300,15 @@ class Box:
 
     async def _files(self, op: Op, step: str, *paths: str, args: tuple[int, ...] = ()) -> None:
         reply = await self._post_files(op, step, *paths, args=args).wait()
-        self._expect(reply, "")
+        self._expect(reply)
 
     def _socket(self, reply: Reply) -> socket.socket:
-        self._expect(reply, "s")
+        self._expect(reply, "socket")
         return socket.socket(fileno=reply.fds[0])
 
-    def _expect(self, reply: Reply, kinds: str) -> None:
-        """Check that a reply carries just the descriptors it should: t terminal, p pipe, s socket, f file or folder."""
-        checks = {"t": _is_terminal, "p": _is_pipe, "s": _is_socket, "f": _is_file}
-        if len(reply.fds) != len(kinds) or not all(checks[kind](fd) for kind, fd in zip(kinds, reply.fds, strict=True)):
+    def _expect(self, reply: Reply, *kinds: Kind) -> None:
+        """Check that a reply carries just the descriptors it should, and make them non-blocking."""
+        if len(reply.fds) != len(kinds) or not all(map(is_kind, kinds, reply.fds)):
             raise self._refuse(reply, f"{reply.op.name} came with other descriptors than it should")
         for fd in reply.fds:
             os.set_blocking(fd, False)
@@ -375,23 +329,6 @@ class Box:
         except BlockingIOError:
             words = ""
         return f"the box could not be made: {words or 'bubblewrap ended without a word'}"
-
-
-def _is_terminal(fd: int) -> bool:
-    return os.isatty(fd)
-
-
-def _is_pipe(fd: int) -> bool:
-    return stat.S_ISFIFO(os.fstat(fd).st_mode)
-
-
-def _is_socket(fd: int) -> bool:
-    return stat.S_ISSOCK(os.fstat(fd).st_mode)
-
-
-def _is_file(fd: int) -> bool:
-    mode = os.fstat(fd).st_mode
-    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ import termios
 import trio
 
 from runnerd.errors import BadRequest
-from runnerd.sandbox.box import Process
+from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import Window
 from runnerd.session.output import OutputChannel
 from runnerd.session.viewer import Feed, Viewer

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import trio
 
 from runnerd.errors import BadRequest, BoxError, BrokenBox, RunnerdError
-from runnerd.sandbox.box import Box, Process, open_box
+from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Outcome, Usage, Window
 from runnerd.session.attention import Attention
 from runnerd.session.program import INPUT_MAX, Program

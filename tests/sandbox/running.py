@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import trio
 
-from runnerd.sandbox.box import Box, Process, open_box
+from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Limits, Mode
 
 ENV = {"PATH": "/opt/runnerd/bin:/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8"}

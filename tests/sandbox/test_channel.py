@@ -1,7 +1,9 @@
 """The daemon's end of init's socket, against an init that we play."""
 
+import re
 import socket
 import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +11,7 @@ import trio
 
 from runnerd.errors import BrokenBox, InitRefused
 from runnerd.sandbox import channel as channel_module
-from runnerd.sandbox.channel import Channel, Op, Reply, socketpair
+from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Reply, socketpair
 
 REQUEST, REPLY = struct.Struct("=6I"), struct.Struct("=IIiI")
 
@@ -92,3 +94,13 @@ async def test_the_end_fails_what_is_pending() -> None:
         await pending.wait()
     with pytest.raises(BrokenBox):
         channel.post(Op.LIST, "list")
+
+
+def test_numbers_are_those_of_init() -> None:
+    header = (Path(channel_module.__file__).parent / "native" / "init.h").read_text()
+    listed = re.search(r"INIT_HELLO = 1,(.*?)}", header, re.DOTALL)
+    assert listed is not None
+    names = ["HELLO", *re.findall(r"INIT_(\w+)", listed[1])]
+    assert dict(zip(names, range(1, 100), strict=False)) == {op.name: op.value for op in Op}
+    assert "#define INIT_MESSAGE_MAX (96 * 1024)\n" in header
+    assert MESSAGE_MAX == 96 * 1024

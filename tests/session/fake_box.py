@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from runnerd.errors import BrokenBox
-from runnerd.sandbox.box import Process
+from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
 from runnerd.session import attention, session
 

@@ -14,7 +14,7 @@ import trio
 import trio.testing
 
 from runnerd.errors import BadRequest
-from runnerd.sandbox.box import Process
+from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import Mode, Window
 from runnerd.session.output import Chunk
 from runnerd.session.program import INPUT_MAX, READ_MAX, Program
