@@ -10,12 +10,15 @@ import tempfile
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from runnerd.errors import BadRequest, SetupError
 from runnerd.resources import folder
+
+ORDER = ("allow", "deny")
+"""The filters in load order: of several refusals the kernel answers with the errno of the last."""
 
 _FORMAT = "1"
 """Part of the cache's key: raise it when compiling the same policy gives other bytes."""
@@ -68,10 +71,8 @@ class Verdict:
 def policies(*, best_effort: bool) -> tuple[Policy, ...]:
     """The filters in the order in which they are loaded. The kernel takes the strictest answer of all, and of several
     refusals the errno of the last."""
-    deny = _read("deny")
-    if best_effort:
-        deny = Policy(deny.name, deny.default, deny.rules + _read("best-effort").rules)
-    return _read("allow"), deny
+    allow, deny = map(_read, ORDER)
+    return allow, replace(deny, rules=deny.rules + _read("best-effort").rules) if best_effort else deny
 
 
 def filters(*, best_effort: bool, cache: Path | None) -> tuple[bytes, ...]:
@@ -83,16 +84,14 @@ def filters(*, best_effort: bool, cache: Path | None) -> tuple[bytes, ...]:
     key = hashlib.sha256("\0".join([_FORMAT, platform.machine(), *_texts(best_effort)]).encode()).hexdigest()[:32]
     if cache is not None and not _private(cache):
         cache = None
-    programs: list[bytes] = []
-    for policy in policies(best_effort=best_effort):
-        entry = cache / f"{policy.name}-{key}.bpf" if cache else None
-        program = _cached(entry)
-        if program is None:
-            program = compile_policy(policy)
-            if entry is not None:
-                _keep(entry, program)
-        programs.append(program)
-    return tuple(programs)
+    entries = [cache / f"{name}-{key}.bpf" for name in ORDER] if cache else []
+    kept = [program for entry in entries if (program := _cached(entry)) is not None]
+    if len(kept) == len(ORDER):
+        return tuple(kept)
+    programs = tuple(map(compile_policy, policies(best_effort=best_effort)))
+    for entry, program in zip(entries, programs, strict=False):  # there are no entries without a cache
+        _keep(entry, program)
+    return programs
 
 
 def explain(call: str, *, best_effort: bool) -> list[Verdict]:
@@ -194,10 +193,8 @@ def _private(path: Path) -> bool:
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
-def _cached(entry: Path | None) -> bytes | None:
+def _cached(entry: Path) -> bytes | None:
     """A kept program; its first 32 bytes are the digest of the rest, so that a torn file is not loaded."""
-    if entry is None:
-        return None
     try:
         data = entry.read_bytes()
     except OSError:
