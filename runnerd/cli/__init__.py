@@ -59,7 +59,7 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 def complain(error: RunnerdError) -> None:
     """Tell an error and what to do about it."""
-    print(f"{style('runnerd:', '1;31', sys.stderr.fileno())} {error.message}", file=sys.stderr)
+    print(f"{style('runnerd:', '1;31', 2)} {error.message}", file=sys.stderr)
     if error.hint:
         print(f"  {error.hint}", file=sys.stderr)
 

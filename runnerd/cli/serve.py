@@ -2,13 +2,13 @@
 
 import argparse
 import gc
-import sys
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from runnerd import config
+from runnerd.cli import complain
 from runnerd.errors import ConfigError, RunnerdError
 
 DESCRIPTION = """\
@@ -56,8 +56,6 @@ def serve(args: argparse.Namespace) -> int:
         gc.enable()
         run_daemon(msgspec.structs.replace(settings, **changes), args.limits)
     except RunnerdError as problem:
-        print(f"runnerd serve: {problem.message}", file=sys.stderr)
-        if problem.hint:
-            print(f"  {problem.hint}", file=sys.stderr)
+        complain(problem)
         return 2 if isinstance(problem, ConfigError) else 1
     return 0

@@ -34,7 +34,7 @@ def test_settings_come_from_the_file_and_then_the_options(tmp_path: Path, monkey
 def refused(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err.startswith("runnerd serve: ")
+    assert captured.err.startswith("runnerd: ")
     assert "Traceback" not in captured.err
     return captured.err
 
