@@ -89,7 +89,7 @@ struct init_request { uint32_t op, tag, a, b, c, d; };      /* 24 bytes, payload
 struct init_reply { uint32_t op, tag; int32_t result; uint32_t a; };   /* 16 bytes, payload follows */
 
 struct init_start {                                         /* at the head of START's payload */
-    uint32_t mode, rows, cols, nice, argc, envc;
+    uint32_t mode, rows, cols, nice, argc, envc;            /* nice: the least; a higher one of the daemon's own stays */
     uint64_t rlimits[INIT_RLIMITS];                         /* soft and hard, by RLIMIT_ number; KEEP = leave */
 };
 

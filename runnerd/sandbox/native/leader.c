@@ -77,13 +77,18 @@ static int limit(const struct init_start *start) {
     return 0;
 }
 
+/* A daemon that was started with a higher niceness keeps it for its programs: going below is refused. */
+static int yield_at_least(int niceness) {
+    return getpriority(PRIO_PROCESS, 0) >= niceness ? 0 : setpriority(PRIO_PROCESS, 0, niceness);
+}
+
 /* The program's process, until it becomes the program. All signals are blocked until just before. */
 static int become_program(void *argument) {
     struct launch *launch = argument;
     const struct init_start *start = &launch->request->start;
     umask(022);
     if (setpgid(0, 0) == 0 && (start->mode == INIT_PIPES || tcsetpgrp(STDIN_FILENO, getpid()) == 0) &&
-        chdir(launch->request->path) == 0 && setpriority(PRIO_PROCESS, 0, (int)start->nice) == 0 &&
+        chdir(launch->request->path) == 0 && yield_at_least((int)start->nice) == 0 &&
         limit(start) == 0 && set_blocked(0) == 0) {
         launch->shared->pid = getpid(); /* from here on it may kill its leader before that has said a word */
         launch->problem = execute(launch->request);
