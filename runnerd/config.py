@@ -17,15 +17,21 @@ _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, 
 
 Size = Annotated[int, Meta(ge=4096, le=2**50)]
 HeadSize = Annotated[int, Meta(ge=1024, le=1024**2)]
+OutputSize = Annotated[int, Meta(ge=0, le=2**50)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1, le=2**20)]
 Uid = Annotated[int, Meta(ge=1000, le=2**32 - 2)]
+
+SIZES = (Size, HeadSize, OutputSize)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A named set of limits of one box. Sizes in bytes (or "64MiB"), times in seconds (0: no such limit)."""
+    """A named set of limits of one box. Sizes in bytes (or "64MiB"), times in seconds.
+
+    A time or an output of 0 is no such limit.
+    """
 
     memory: Size = 512 * 1024**2
     processes: Annotated[int, Meta(ge=2, le=2**22)] = 128
@@ -36,7 +42,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     wall: Seconds = 600.0
     idle: Seconds = 300.0
     """Without input or output."""
-    output: Size = 8 * 1024**2
+    output: OutputSize = 8 * 1024**2
     work: Size = 64 * 1024**2
     tmp: Size = 64 * 1024**2
     shm: Size = 16 * 1024**2
@@ -65,7 +71,25 @@ SESSION: dict[str, Any] = {
     "output": 1_000_000,
     "work": 32 * 1024**2,
 }
-BUILTIN_PROFILES: dict[str, dict[str, Any]] = {"default": {}, "widget": WIDGET, "session": SESSION}
+LOCAL: dict[str, Any] = {
+    "memory": 2 * 1024**3,
+    "processes": 512,
+    "cpus": 64.0,
+    "cpu": 0.0,
+    "wall": 0.0,
+    "idle": 0.0,
+    "output": 0,
+    "work": 256 * 1024**2,
+    "tmp": 256 * 1024**2,
+}
+"""Of `runnerd run` and `shell`: who started it sits before it and can end it."""
+
+BUILTIN_PROFILES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "widget": WIDGET,
+    "session": SESSION,
+    "local": LOCAL,
+}
 
 
 class Boxes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -201,7 +225,7 @@ def _table(kind: type[S], found: Any, source: str, where: str, base: S | None = 
 def _value(kind: object, found: Any, source: str, path: str) -> Any:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return _table(kind, found, source, path)
-    value = parse_size(found, f"{source}: {path}") if kind in (Size, HeadSize) and isinstance(found, str) else found
+    value = parse_size(found, f"{source}: {path}") if kind in SIZES and isinstance(found, str) else found
     try:
         return msgspec.convert(value, cast(Any, kind))
     except msgspec.ValidationError:
@@ -222,7 +246,7 @@ def _shown(found: object) -> str:
 
 def _allowed(kind: Any) -> str:
     """What a setting of this type may be, in words."""
-    if kind in (Size, HeadSize):
+    if kind in SIZES:
         low, high = (getattr(kind.__metadata__[0], bound) for bound in ("ge", "le"))
         return f'bytes from {low} to {high}, or text such as "64MiB"'
     match msgspec.inspect.type_info(kind):

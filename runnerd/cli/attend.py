@@ -167,7 +167,7 @@ def _status(ended: Ended) -> int:
     return STATUS.get(ended.outcome, 1)
 
 
-def read_files(file: Path) -> bytes:
+def read_file(file: Path) -> bytes:
     """The file to run. Raises BadRequest that says what is wrong with it."""
     try:
         return file.read_bytes()

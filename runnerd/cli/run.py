@@ -16,7 +16,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_limits(parser, "auto")
     parser.add_argument("--language", metavar="NAME", help="instead of the one that the file's ending tells")
-    parser.add_argument("--profile", default="default", metavar="NAME", help="limits to run under")
+    parser.add_argument("--profile", default="local", metavar="NAME", help="limits to run under (default: local)")
     add_state_dir(parser)
     add_config(parser)
     parser.add_argument("file", type=Path, metavar="FILE")
@@ -26,17 +26,18 @@ def add_parser(subparsers: Subparsers) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     from runnerd import toolchains
-    from runnerd.cli.attend import attend, on_terminal, read_files, window
+    from runnerd.cli.attend import attend, on_terminal, read_file, window
     from runnerd.sandbox.host import open_host
     from runnerd.session.run import Run
 
     config = configuration(arguments)
     languages = toolchains.load()
     file: Path = arguments.file
+    content = read_file(file)
     language = languages.get(arguments.language) if arguments.language else languages.for_file(file)
     run = Run(
         language=language.id,
-        files={file.name: read_files(file)},
+        files={file.name: content},
         main=file.name,
         args=tuple(arguments.args),
         mode="terminal" if on_terminal() else "pipes",

@@ -10,7 +10,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "shell", help="bash in a box", description="Look around in a box: an interactive bash under a profile's limits."
     )
     add_limits(parser, "auto")
-    parser.add_argument("--profile", default="default", metavar="NAME", help="limits to run under")
+    parser.add_argument("--profile", default="local", metavar="NAME", help="limits to run under (default: local)")
     add_state_dir(parser)
     add_config(parser)
     parser.set_defaults(func=_shell)

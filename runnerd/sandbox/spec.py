@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 class Limits:
     """What one box may use. Sizes are bytes, times seconds, `cpus` cores. A profile is a named set of these.
 
-    A zero time means no such limit.
+    A zero time or output means no such limit.
     """
 
     memory: int = 256 * MiB

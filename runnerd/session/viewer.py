@@ -1,5 +1,6 @@
 """Joins a session's output and events to any number of viewers, each of which reads at its own speed."""
 
+import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -66,8 +67,8 @@ Event = Started | Output | StateChange | Ended
 class Feed:
     """A session's log and events, and who reads them.
 
-    `limit` is the most bytes of output in all; `over` is called once when a program writes more, `deserted` when the
-    last viewer has left. `active` is trio's time of the last output or input.
+    `limit` is the most bytes of output in all (0: any number); `over` is called once when a program writes more,
+    `deserted` when the last viewer has left. `active` is trio's time of the last output or input.
     """
 
     def __init__(self, limit: int, over: Callable[[], None], deserted: Callable[[], None]) -> None:
@@ -77,7 +78,8 @@ class Feed:
         self.viewers: list[Viewer] = []
         self.rest: trio.CancelScope | None = None
         self._quiet = 0.0
-        self._limit, self._over, self._deserted, self._full = limit, over, deserted, False
+        self._limit = limit or math.inf
+        self._over, self._deserted, self._full = over, deserted, False
         self._marks: deque[tuple[int, Event]] = deque(maxlen=MARKS)
         self._marked = 0
         self._started: Started | None = None
@@ -91,7 +93,7 @@ class Feed:
             return
         room = self._limit - self.log.size
         self._full = len(data) > room
-        self.log.append(channel, data[:room] if self._full else data)
+        self.log.append(channel, data[: int(room)] if self._full else data)
         self.touch()
         if self.first_output is None:
             self.first_output = self.active

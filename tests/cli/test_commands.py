@@ -48,6 +48,9 @@ def test_pipes_are_exact_and_large(tmp_path: Path, state: list[str | Path]) -> N
     file.write_text("exec sha256sum")
     data = bytes(range(256)) * 40_000
     assert runnerd("run", *state, file, stdin=data).stdout.split()[0].decode() == sha256(data).hexdigest()
+    file.write_text("exec cat")  # more than a profile for others would let through
+    done = runnerd("run", *state, file, stdin=data)
+    assert (done.returncode, done.stdout == data, done.stderr) == (0, True, b"")
 
 
 def test_signals_are_told_as_a_shell_does(tmp_path: Path, state: list[str | Path]) -> None:
@@ -58,7 +61,7 @@ def test_signals_are_told_as_a_shell_does(tmp_path: Path, state: list[str | Path
 
 def test_limits_are_told(tmp_path: Path, state: list[str | Path]) -> None:
     config = tmp_path / "runnerd.toml"
-    config.write_text("[profiles.default]\nwall = 0.3\n[profiles.small]\nmemory = '32MiB'\n")
+    config.write_text("[profiles.local]\nwall = 0.3\n[profiles.small]\nmemory = '32MiB'\n")
     sleep, eat = tmp_path / "sleep.sh", tmp_path / "eat.py"
     sleep.write_text("sleep 100")
     eat.write_text("data = []\nwhile True: data.append(bytearray(1 << 20))")
@@ -72,7 +75,12 @@ def test_limits_are_told(tmp_path: Path, state: list[str | Path]) -> None:
 
 @pytest.mark.parametrize(
     ("name", "text", "words"),
-    [("nosuch.py", None, b"No such file"), ("a.cobol", "", b"no language is known"), ("a.c", "int x", b"error")],
+    [
+        ("nosuch.py", None, b"No such file"),
+        ("../", None, b"Is a directory"),
+        ("a.cobol", "", b"no language is known"),
+        ("a.c", "int x", b"error"),
+    ],
 )
 def test_errors_are_told_without_a_traceback(
     tmp_path: Path, state: list[str | Path], name: str, text: str | None, words: bytes

@@ -41,7 +41,7 @@ export class StatusBar {
       return;
     }
     this.say(outcomeInWords(exit), succeeded(exit) ? "finished" : "failed");
-    this.usage.textContent = usageInWords(exit.usage, firstOutput);
+    this.usage.textContent = usageInWords(exit, firstOutput);
     this.usage.title = Object.entries(exit.timings)
       .map(([name, milliseconds]) => `${name} ${milliseconds.toFixed(1)} ms`)
       .join("\n");

@@ -44,8 +44,11 @@ export function succeeded(exit: Exit): boolean {
   return exit.outcome === "exited" && exit.code === 0;
 }
 
-export function usageInWords(usage: Exit["usage"], firstOutput: number | null): string {
+/** The time is the program's own; compiling comes before it, and `firstOutput` (in seconds) counts both. */
+export function usageInWords({ usage, timings }: Pick<Exit, "usage" | "timings">, firstOutput: number | null): string {
   const parts = [`CPU ${duration(usage.cpu)}`, `memory ${bytes(usage.memory)}`, `time ${duration(usage.wall)}`];
+  const { compile, program } = timings;
+  if (compile !== undefined && program !== undefined) parts.push(`compiled in ${duration((program - compile) / 1000)}`);
   if (firstOutput !== null) parts.push(`first output after ${duration(firstOutput)}`);
   return parts.join(" · ");
 }

@@ -63,8 +63,10 @@ describe("amounts", () => {
   });
 
   it("tells the first output only when there was one", () => {
-    const { usage } = exit({});
-    expect(usageInWords(usage, 0.02)).toBe("CPU 12 ms · memory 10.0 MiB · time 2.50 s · first output after 20 ms");
-    expect(usageInWords(usage, null)).toBe("CPU 12 ms · memory 10.0 MiB · time 2.50 s");
+    expect(usageInWords(exit({}), 0.02)).toBe("CPU 12 ms · memory 10.0 MiB · time 2.50 s · first output after 20 ms");
+    expect(usageInWords(exit({}), null)).toBe("CPU 12 ms · memory 10.0 MiB · time 2.50 s");
+    expect(usageInWords(exit({ timings: { box: 1, compile: 3, program: 903 } }), 1.1)).toBe(
+      "CPU 12 ms · memory 10.0 MiB · time 2.50 s · compiled in 900 ms · first output after 1.10 s",
+    );
   });
 });
