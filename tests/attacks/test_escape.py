@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
+import trio
 
+from runnerd.errors import InitRefused
 from runnerd.sandbox import bubblewrap
-from runnerd.sandbox.box import open_box
+from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
-from runnerd.sandbox.spec import BoxSpec, Launch
+from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish, run
 
 from .conftest import Attack
@@ -38,13 +40,66 @@ async def test_landlock_holds_alone(host: Host, attack: Attack, spec: BoxSpec) -
     assert await attack("write-root", replace(spec, landlock=()), writable) == "0"
 
 
+async def script(box: Box, *argv: str) -> str:
+    """What a program says on stdout until it ends."""
+    with trio.fail_after(30):
+        return (await finish(await box.start(Launch(argv, ENV, "pipes"))))[0]
+
+
 async def test_init_cannot_be_killed_or_stopped(host: Host) -> None:
-    """The box goes on, and takes the next program."""
+    """The box goes on, and takes the next program. The control: the same signals end a process that is not PID 1."""
     spec = host.spec(BoxSpec().limits)
     async with open_box(host, spec) as box:
-        kill = "kill -KILL 1; kill -STOP 1; kill -TERM -- -1; exit 0"
-        await finish(await box.start(Launch(("sh", "-c", kill), ENV, "pipes")))
-        assert (await finish(await box.start(Launch(("echo", "alive"), ENV, "pipes"))))[0] == "alive\n"
+        await script(box, "sh", "-c", "kill -KILL 1; kill -STOP 1; kill -TERM -- -1; exit 0")
+        assert await script(box, "echo", "alive") == "alive\n"
+        assert await script(box, "sh", "-c", "sleep 1000 & kill -STOP $!; kill -KILL $!; wait $!; echo $?") == "137\n"
+
+
+RESCHEDULE = """
+import errno, os, resource
+def attempt(what, *arguments):
+    try:
+        what(*arguments)
+        print("0")
+    except OSError as problem:
+        print(errno.errorcode[problem.errno])
+attempt(os.sched_setscheduler, 1, os.SCHED_FIFO, os.sched_param(1))
+attempt(os.setpriority, os.PRIO_PROCESS, 1, 19)
+attempt(os.setpriority, os.PRIO_USER, os.getuid(), 19)
+attempt(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0))
+attempt(os.sched_setaffinity, 1, {min(os.sched_getaffinity(0))})
+attempt(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1))
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+for _ in range(40):
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        while True: pass
+"""
+"""Put init last in every queue, and fill the queue of the only processor that it may use."""
+
+
+async def test_init_cannot_be_rescheduled(host: Host) -> None:
+    """It starts the next program and dies when told. Without the filters it is put last and can start nothing more;
+    what it still cannot refuse is its end."""
+    spec = host.spec(Limits(cpu=0))
+    async with open_box(host, spec) as box:
+        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM"] * 6
+        assert await script(box, "echo", "alive") == "alive\n"
+        init = scheduling(box)
+    assert init == (os.SCHED_OTHER, 0)
+    async with open_box(host, replace(spec, filters=())) as box:
+        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM", *["0"] * 5]
+        with pytest.raises(InitRefused, match="Permission denied"):
+            await script(box, "echo", "alive")
+        init = scheduling(box)
+    assert init == (os.SCHED_IDLE, 19)
+
+
+def scheduling(box: Box) -> tuple[int, int]:
+    """Init's policy and nice value, looked at from outside."""
+    assert box.handles is not None
+    init = box.handles.init
+    return os.sched_getscheduler(init), os.getpriority(os.PRIO_PROCESS, init)
 
 
 async def test_init_keeps_its_secrets(attack: Attack) -> None:
