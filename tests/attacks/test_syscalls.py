@@ -65,20 +65,26 @@ ATTACKS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "contained", "alone"), ATTACKS, ids=[name for name, _, _ in ATTACKS])
-async def test_filters_contain(
-    attack: Attack, unboxed: Unboxed, spec: BoxSpec, name: str, contained: str, alone: set[str]
-) -> None:
+@pytest.mark.parametrize(("name", "contained"), [row[:2] for row in ATTACKS], ids=[row[0] for row in ATTACKS])
+async def test_filters_contain(attack: Attack, name: str, contained: str) -> None:
     assert await attack(name) == contained
-    if len(alone) > 1:
-        said = unboxed(name)
-        assert said in alone
-        if said == contained:
-            pytest.skip(
-                f"contained; but this kernel itself says {said}, so that no control can tell the filters from it"
-            )
-        alone = {said}
-    assert await attack(name, replace(spec, filters=())) in alone
+
+
+@pytest.fixture
+def kernel(unboxed: Unboxed, name: str, contained: str, alone: set[str]) -> set[str]:
+    """What this kernel alone should say. A skip where that is the filters' own word, as no control can tell."""
+    if len(alone) == 1:
+        return alone
+    said = unboxed(name)
+    assert said in alone
+    if said == contained:
+        pytest.skip(f"outside of any box this kernel says {said} to {name} as well")
+    return {said}
+
+
+@pytest.mark.parametrize(("name", "contained", "alone"), ATTACKS, ids=[row[0] for row in ATTACKS])
+async def test_without_filters_the_kernel_answers(attack: Attack, spec: BoxSpec, name: str, kernel: set[str]) -> None:
+    assert await attack(name, replace(spec, filters=())) in kernel
 
 
 def deny_but(*calls: str) -> bytes:
