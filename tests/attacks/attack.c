@@ -71,6 +71,12 @@ static long attempt(const char *name) {
     if (IS("fspick")) return ALONE(syscall(SYS_fspick, AT_FDCWD, "/nosuch", 0));
     buffer[0] = 1; /* MOUNT_ATTR_RDONLY */
     if (IS("mount_setattr")) return ALONE(syscall(SYS_mount_setattr, AT_FDCWD, "/nosuch", 0, buffer, 32));
+    if (IS("clone-newns")) return ALONE(forked(CLONE_NEWNS));
+    if (IS("clone-newcgroup")) return ALONE(forked(CLONE_NEWCGROUP));
+    if (IS("clone-newuts")) return ALONE(forked(CLONE_NEWUTS));
+    if (IS("clone-newipc")) return ALONE(forked(CLONE_NEWIPC));
+    if (IS("clone-newpid")) return ALONE(forked(CLONE_NEWPID));
+    if (IS("clone-newnet")) return ALONE(forked(CLONE_NEWNET));
     if (IS("ptrace")) return ptrace(PTRACE_TRACEME, 0, 0, 0);
     if (IS("process_vm_readv")) {
         struct iovec from = {name ? buffer : 0, 8}, to = {buffer + 8, 8};

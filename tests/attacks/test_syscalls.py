@@ -125,6 +125,14 @@ async def test_both_filters_and_kernel_refuse(attack: Attack, spec: BoxSpec, nam
     assert await attack(name, replace(spec, filters=())) in ("EPERM", "ENOSYS", "E2BIG", "EFAULT", "EINVAL")
 
 
+@pytest.mark.parametrize("kind", ["newns", "newcgroup", "newuts", "newipc", "newpid", "newnet"])
+async def test_each_kind_of_namespace_is_refused_to_clone(attack: Attack, spec: BoxSpec, kind: str) -> None:
+    """Even where a program has made itself a user namespace, so that the kernel would give it all the others."""
+    name = f"clone-{kind}"
+    assert await attack(name, replace(spec, filters=(deny_but("unshare"),))) == "EPERM"
+    assert await attack(name, replace(spec, filters=(deny_but("unshare", "clone"),))) == "0"
+
+
 async def test_mount_is_refused_twice(attack: Attack, spec: BoxSpec) -> None:
     """In a namespace of its own, where a program has every capability: by the filters, and by Landlock."""
     assert await attack("mount", replace(spec, filters=(deny_but("unshare"),))) == "EPERM"
