@@ -1,4 +1,6 @@
-/* Tries one attack, named by its argument, and prints what the kernel said: "RESULT ERRNO". */
+/* Tries one attack, named by its argument, and prints what the kernel said: "RESULT ERRNO". A result of -2 says that the
+ * attack's own preparation failed. With --unprivileged before the name it first takes
+ * stdin as its terminal, and root becomes nobody. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,8 +34,15 @@ static long forked(unsigned long flags) {
     return pid;
 }
 
+/* A mount namespace of its own, in which the program has every capability. */
+static int alone(void) { return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0; }
+
+/* A pipe with one byte in it. */
+static int filled(int ends[2]) { return pipe(ends) == 0 && write(ends[1], "x", 1) == 1; }
+
 static long attempt(const char *name) {
     char buffer[256] = {0};
+    int ends[2], more[2];
 #define IS(word) (strcmp(name, word) == 0)
     if (IS("tiocsti")) return syscall(SYS_ioctl, 0, (long)TIOCSTI, "x");
     if (IS("tiocsti-high")) return syscall(SYS_ioctl, 0, (long)TIOCSTI | 1L << 32, "x");
@@ -49,13 +58,33 @@ static long attempt(const char *name) {
         return pid;
     }
     if (IS("setns")) return syscall(SYS_setns, open("/proc/self/ns/user", O_RDONLY), 0);
-    if (IS("mount")) return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -1 : mount("x", "/tmp", "tmpfs", 0, "");
-    if (IS("pivot_root")) return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -1 : syscall(SYS_pivot_root, "/nosuch", "/nosuch");
-    if (IS("fsopen")) return unshare(CLONE_NEWUSER | CLONE_NEWNS) ? -1 : syscall(SYS_fsopen, "tmpfs", 0);
+#define ALONE(call) (alone() ? (long)(call) : -2)
+    if (IS("mount")) return ALONE(mount("x", "/tmp", "tmpfs", 0, ""));
+    if (IS("umount2")) return ALONE(umount2("/nosuch", 0));
+    if (IS("pivot_root")) return ALONE(syscall(SYS_pivot_root, "/nosuch", "/nosuch"));
+    if (IS("chroot")) return ALONE(chroot("/tmp"));
+    if (IS("move_mount")) return ALONE(syscall(SYS_move_mount, AT_FDCWD, "/nosuch", AT_FDCWD, "/nosuch", 0));
+    if (IS("open_tree")) return ALONE(syscall(SYS_open_tree, AT_FDCWD, "/tmp", 1 /* OPEN_TREE_CLONE */));
+    if (IS("fsopen")) return ALONE(syscall(SYS_fsopen, "tmpfs", 0));
+    if (IS("fsconfig")) return ALONE(syscall(SYS_fsconfig, -1, 6 /* FSCONFIG_CMD_CREATE */, NULL, NULL, 0));
+    if (IS("fsmount")) return ALONE(syscall(SYS_fsmount, -1, 0, 0));
+    if (IS("fspick")) return ALONE(syscall(SYS_fspick, AT_FDCWD, "/nosuch", 0));
+    buffer[0] = 1; /* MOUNT_ATTR_RDONLY */
+    if (IS("mount_setattr")) return ALONE(syscall(SYS_mount_setattr, AT_FDCWD, "/nosuch", 0, buffer, 32));
+    if (IS("clone-newns")) return ALONE(forked(CLONE_NEWNS));
+    if (IS("clone-newcgroup")) return ALONE(forked(CLONE_NEWCGROUP));
+    if (IS("clone-newuts")) return ALONE(forked(CLONE_NEWUTS));
+    if (IS("clone-newipc")) return ALONE(forked(CLONE_NEWIPC));
+    if (IS("clone-newpid")) return ALONE(forked(CLONE_NEWPID));
+    if (IS("clone-newnet")) return ALONE(forked(CLONE_NEWNET));
     if (IS("ptrace")) return ptrace(PTRACE_TRACEME, 0, 0, 0);
     if (IS("process_vm_readv")) {
         struct iovec from = {name ? buffer : 0, 8}, to = {buffer + 8, 8};
         return syscall(SYS_process_vm_readv, getpid(), &to, 1, &from, 1, 0);
+    }
+    if (IS("process_vm_writev")) {
+        struct iovec from = {buffer, 8}, to = {buffer + 8, 8};
+        return syscall(SYS_process_vm_writev, getpid(), &from, 1, &to, 1, 0);
     }
     if (IS("pidfd_getfd")) return syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, getpid(), 0), 1, 0);
     if (IS("keyctl")) return syscall(SYS_keyctl, 0, -3, 1);
@@ -76,10 +105,7 @@ static long attempt(const char *name) {
     }
 #endif
     if (IS("vsock")) return socket(40, SOCK_STREAM, 0);
-    if (IS("vsock-pair")) {
-        int pair[2];
-        return socketpair(40, SOCK_STREAM, 0, pair);
-    }
+    if (IS("vsock-pair")) return socketpair(40, SOCK_STREAM, 0, ends);
     if (IS("mptcp")) return socket(AF_INET, SOCK_STREAM, 262);
     if (IS("packet")) return socket(AF_PACKET, SOCK_RAW, 0);
     if (IS("alg")) return socket(38, SOCK_SEQPACKET, 0);
@@ -89,21 +115,43 @@ static long attempt(const char *name) {
         struct rlimit limit = {16, 16};
         return prlimit(1, RLIMIT_NOFILE, &limit, NULL);
     }
+    if (IS("setpriority-init")) return setpriority(PRIO_PROCESS, 1, 19);
+    if (IS("setpriority-user")) return setpriority(PRIO_USER, getuid(), 19);
+    if (IS("sched_setscheduler-init")) return sched_setscheduler(1, SCHED_IDLE, &(struct sched_param){0});
+    if (IS("sched_setparam-init")) return sched_setparam(1, &(struct sched_param){0});
+    if (IS("sched_setattr-init")) {
+        unsigned attributes[12] = {48, SCHED_IDLE}; /* its size and policy; the rest is zero */
+        return syscall(SYS_sched_setattr, 1, attributes, 0);
+    }
+    if (IS("sched_setaffinity-init")) {
+        cpu_set_t one;
+        CPU_ZERO(&one);
+        CPU_SET(sched_getcpu(), &one);
+        return sched_setaffinity(1, sizeof one, &one);
+    }
+    if (IS("ioprio_set-init")) return syscall(SYS_ioprio_set, 1 /* a process */, 1, 3 << 13 /* idle */);
+    if (IS("ioprio_set-user")) return syscall(SYS_ioprio_set, 3 /* a user */, getuid(), 3 << 13);
     if (IS("own-filter-prctl")) return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
     if (IS("own-filter")) return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program);
     if (IS("memfd")) return syscall(SYS_memfd_create, "x", 0);
     if (IS("shmget")) return syscall(SYS_shmget, 0, 4096, 0600);
-    if (IS("pipe-size")) {
-        int ends[2];
-        return pipe(ends) ? -1 : fcntl(ends[0], F_SETPIPE_SZ, 8192);
+    if (IS("pipe-size")) return pipe(ends) ? -2 : fcntl(ends[0], F_SETPIPE_SZ, 8192);
+    /* One byte of a page in a socket's or a pipe's queue holds the page. */
+    if (IS("sendfile")) {
+        if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends))
+            return -2;
+        return syscall(SYS_sendfile, ends[0], open("/proc/self/exe", O_RDONLY), NULL, 1);
     }
-    if (IS("sendfile")) { /* one byte of a page in a socket's queue holds the page */
-        int ends[2];
-        return socketpair(AF_UNIX, SOCK_STREAM, 0, ends) ? -1
-               : syscall(SYS_sendfile, ends[0], open("/proc/self/exe", O_RDONLY), NULL, 1) < 0 ? -1 : 0;
-    }
+    if (IS("splice"))
+        return !filled(ends) || socketpair(AF_UNIX, SOCK_STREAM, 0, more) ? -2 : splice(ends[0], NULL, more[0], NULL, 1, 0);
+    if (IS("tee")) return !filled(ends) || pipe(more) ? -2 : tee(ends[0], more[1], 1, 0);
+    if (IS("vmsplice")) return pipe(ends) ? -2 : vmsplice(ends[1], &(struct iovec){buffer, 1}, 1, 0);
     if (IS("huge-pages"))
         return mmap(NULL, 2 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0) == MAP_FAILED ? -1 : 0;
+    if (IS("vfork-bomb"))
+        for (;;) /* each waits for its child, so the last one goes on */
+            vfork();
+    if (IS("euid")) return geteuid();
     if (IS("read-init-environ")) return open("/proc/1/environ", O_RDONLY);
     if (IS("write-root")) return open("/planted", O_CREAT | O_WRONLY, 0600);
     fprintf(stderr, "unknown attack %s\n", name);
@@ -111,10 +159,15 @@ static long attempt(const char *name) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 2)
+    const char *name = argv[argc - 1];
+    if (argc == 3 && strcmp(argv[1], "--unprivileged") == 0) {
+        if (ioctl(0, TIOCSCTTY, 0) || (getuid() == 0 && (setgid(65534) || setuid(65534))))
+            return 2;
+    } else if (argc != 2) {
         return 2;
+    }
     errno = 0;
-    long result = attempt(argv[1]);
+    long result = attempt(name);
     printf("%ld %s\n", result, result < 0 ? strerrorname_np(errno) : "0");
     return 0;
 }

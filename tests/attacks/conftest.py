@@ -1,5 +1,6 @@
 """The attack program, built once, and boxes to try it in."""
 
+import os
 import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish
 
 Attack = Callable[..., Awaitable[str]]
+Unboxed = Callable[[str], str]
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +29,7 @@ def attacker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def attack(host: Host, attacker: Path) -> Attack:
-    """Try one attack in a fresh box: what it printed, or "killed SIGNAL"."""
+    """Try one attack in a fresh box: the errno it met, "0" if none, or "killed SIGNAL"."""
 
     async def attack(name: str, spec: BoxSpec | None = None, args: list[str] | None = None, **more: Any) -> str:
         shown = host.spec(Limits(), binds=[(str(attacker), "/opt/attack")])
@@ -39,9 +41,35 @@ def attack(host: Host, attacker: Path) -> Attack:
             if process.exit.signal is not None:
                 return f"killed {process.exit.signal}"
             assert process.exit.code == 0, stderr
-            return stdout.split()[1]
+            return told(stdout)
 
     return attack
+
+
+@pytest.fixture
+def unboxed(attacker: Path) -> Unboxed:
+    """Try one attack outside of any box, as an ordinary user on a terminal: whether this kernel knows such a thing."""
+
+    def unboxed(name: str) -> str:
+        terminal, slave = os.openpty()
+        try:
+            command = (attacker, "--unprivileged", name)
+            ran = subprocess.run(command, stdin=slave, capture_output=True, text=True, start_new_session=True)
+        finally:
+            os.close(terminal)
+            os.close(slave)
+        if ran.returncode < 0:
+            return f"killed {-ran.returncode}"
+        assert ran.returncode == 0, ran.stderr
+        return told(ran.stdout)
+
+    return unboxed
+
+
+def told(output: str) -> str:
+    """What the attack program printed: the errno, or "0"; with a word before it if it never came to the attack."""
+    result, error = output.split()
+    return f"preparing {error}" if result == "-2" else error
 
 
 @pytest.fixture

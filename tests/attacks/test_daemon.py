@@ -4,8 +4,10 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -135,9 +137,20 @@ def test_a_child_that_keeps_the_terminal_does_not_hold_the_end(daemon: Daemon) -
         assert ended["outcome"] == "exited"
 
 
-def test_output_has_a_limit(daemon: Daemon) -> None:
+FLOODS = {
+    "stdout": {"argv": ["yes"]},
+    "stderr": {"argv": ["sh", "-c", "exec yes >&2"], "mode": "split"},
+    "stderr, on a pipe": {"argv": ["sh", "-c", "exec yes >&2"], "mode": "pipes"},
+    "both": {"argv": ["sh", "-c", "yes >&2 & exec yes"], "mode": "split"},
+}
+
+
+@pytest.mark.parametrize("limit", [100_000, 300_000])
+@pytest.mark.parametrize("name", FLOODS)
+def test_output_has_a_limit(daemon: Daemon, name: str, limit: int) -> None:
+    """Of both streams together; and it is that limit which ends it, as another ends it elsewhere."""
     with dial(daemon) as client:
-        client.send(json.dumps({"type": "start", "argv": ["yes"], "limits": {"output": 100_000}}))
+        client.send(json.dumps({"type": "start", **FLOODS[name], "limits": {"output": limit}}))
         size = 0
         while True:
             message = client.recv(PATIENCE)
@@ -146,7 +159,37 @@ def test_output_has_a_limit(daemon: Daemon) -> None:
             elif json.loads(message)["type"] == "exit":
                 assert json.loads(message)["outcome"] == "output"
                 break
-        assert size == 100_000
+        assert size == limit
+
+
+def test_keystrokes_beside_a_flood(daemon: Daemon) -> None:
+    """One client reads all that `yes` writes; what another types comes back to it meanwhile, every time."""
+    flowed, over = 0, threading.Event()
+
+    def read(client: ClientConnection) -> None:
+        nonlocal flowed
+        while not over.is_set():
+            flowed += len(client.recv(PATIENCE))
+
+    with dial(daemon) as flooded, dial(daemon) as typist, ThreadPoolExecutor(1) as pool:
+        start(flooded, "yes", "x" * 1000)
+        start(typist, "cat")
+        reader = pool.submit(read, flooded)
+        try:
+            for n in range(20):
+                before, word = flowed, f"word{n}\r\n".encode()
+                until(lambda before=before: flowed > before + 100_000)  # it goes on
+                typist.send(b"\0\0\0\0\1" + f"word{n}\n".encode())
+                output = b""
+                while output.count(word) < 2:  # the terminal's echo, and cat's
+                    message = typist.recv(PATIENCE)
+                    if isinstance(message, bytes):
+                        output += message[13:]
+                    else:
+                        assert json.loads(message)["type"] == "state", message
+        finally:
+            over.set()
+        reader.result(PATIENCE)
 
 
 def test_clients_that_vanish_leave_nothing(daemon: Daemon) -> None:

@@ -1,16 +1,22 @@
 """Ways out through files, processes and the network; each with the layer that contains it, and without."""
 
 import os
+import shutil
 import socket
-from collections.abc import Sequence
+import subprocess
+import tempfile
+from collections.abc import Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import trio
 
+from runnerd.errors import InitRefused
 from runnerd.sandbox import bubblewrap
-from runnerd.sandbox.box import open_box
+from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
-from runnerd.sandbox.spec import BoxSpec, Launch
+from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish, run
 
 from .conftest import Attack
@@ -38,13 +44,69 @@ async def test_landlock_holds_alone(host: Host, attack: Attack, spec: BoxSpec) -
     assert await attack("write-root", replace(spec, landlock=()), writable) == "0"
 
 
+async def script(box: Box, *argv: str) -> str:
+    """What a program says on stdout until it ends."""
+    with trio.fail_after(30):
+        return (await finish(await box.start(Launch(argv, ENV, "pipes"))))[0]
+
+
 async def test_init_cannot_be_killed_or_stopped(host: Host) -> None:
-    """The box goes on, and takes the next program."""
+    """The box goes on, and takes the next program. The control: the same signals end a process that is not PID 1."""
     spec = host.spec(BoxSpec().limits)
     async with open_box(host, spec) as box:
-        kill = "kill -KILL 1; kill -STOP 1; kill -TERM -- -1; exit 0"
-        await finish(await box.start(Launch(("sh", "-c", kill), ENV, "pipes")))
-        assert (await finish(await box.start(Launch(("echo", "alive"), ENV, "pipes"))))[0] == "alive\n"
+        await script(box, "sh", "-c", "kill -KILL 1; kill -STOP 1; kill -TERM -- -1; exit 0")
+        assert await script(box, "echo", "alive") == "alive\n"
+        assert await script(box, "sh", "-c", "sleep 1000 & kill -STOP $!; kill -KILL $!; wait $!; echo $?") == "137\n"
+
+
+RESCHEDULE = """
+import errno, os, resource
+def attempt(what, *arguments):
+    try:
+        what(*arguments)
+        print("0")
+    except OSError as problem:
+        print(errno.errorcode[problem.errno])
+attempt(os.sched_setscheduler, 1, os.SCHED_FIFO, os.sched_param(1))
+attempt(os.setpriority, os.PRIO_PROCESS, 1, 19)
+attempt(os.setpriority, os.PRIO_USER, os.getuid(), 19)
+attempt(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0))
+attempt(os.sched_setaffinity, 1, {min(os.sched_getaffinity(0))})
+attempt(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1))
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+for _ in range(40):
+    if os.fork() == 0:
+        os.closerange(0, 3)
+        while True: pass
+"""
+"""Put init last in every queue, and fill the queue of the only processor that it may use."""
+
+
+async def test_init_cannot_be_rescheduled(host: Host) -> None:
+    """It starts the next program, and dies when told. The control: without the filters it is put last and can start
+    nothing more. That box alone is harmed: another one starts beside it, and its own end comes as it should."""
+    spec = host.spec(Limits(cpu=0))
+    async with open_box(host, spec) as box:
+        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM"] * 6
+        assert await script(box, "echo", "alive") == "alive\n"
+        init, how = scheduling(box)
+        assert how == (os.SCHED_OTHER, 0)
+    assert not init.exists()
+    async with open_box(host, replace(spec, filters=())) as box, open_box(host, spec) as other:
+        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM", *["0"] * 5]
+        with pytest.raises(InitRefused, match="Permission denied"):
+            await script(box, "echo", "alive")
+        assert await script(other, "echo", "alive") == "alive\n"
+        init, how = scheduling(box)
+        assert how == (os.SCHED_IDLE, 19)
+    assert not init.exists()
+
+
+def scheduling(box: Box) -> tuple[Path, tuple[int, int]]:
+    """Init's folder in the host's /proc; its policy and nice value, looked at from outside."""
+    assert box.handles is not None
+    init = box.handles.init
+    return Path(f"/proc/{init}"), (os.sched_getscheduler(init), os.getpriority(os.PRIO_PROCESS, init))
 
 
 async def test_init_keeps_its_secrets(attack: Attack) -> None:
@@ -55,7 +117,9 @@ async def test_no_process_of_the_host_is_seen(host: Host, spec: BoxSpec) -> None
     count = ("sh", "-c", "ls -d /proc/[0-9]* | wc -l")
     assert int((await run(host, *count, spec=spec)).stdout) < 10
     shown = arguments(host, spec, "--proc", "/proc", instead=["--ro-bind", "/proc", "/proc"])
-    seen = await run(host, "ls", "/proc", spec=replace(spec, landlock=(), filters=()), args=shown)
+    # The watcher looks at a box through its /proc: in this one it would find the host's processes, and end it.
+    unlimited = Limits(memory=1 << 50, processes=10_000, cpu=0)
+    seen = await run(host, "ls", "/proc", spec=replace(spec, limits=unlimited, landlock=(), filters=()), args=shown)
     assert str(os.getpid()) in seen.stdout.split()
 
 
@@ -64,11 +128,47 @@ async def test_nothing_of_the_host_is_there(host: Host, path: str) -> None:
     assert "No such file" in (await run(host, "ls", "-d", path)).stderr
 
 
-async def test_our_environment_stays_ours(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def bare(host: Host, spec: BoxSpec, *argv: str) -> str:
+    """What a program says in this box's namespaces when started by an ordinary subprocess, which hands all of its
+    environment and descriptors down, and without init."""
+    words = bubblewrap.arguments(spec, host.etc, host.tools)
+    command = [host.bubblewrap, *words[: words.index("--as-pid-1")], *words[words.index("--as-pid-1") + 1 : -2], *argv]
+    return subprocess.run(command, close_fds=False, check=True, capture_output=True, text=True, timeout=30).stdout
+
+
+async def test_our_environment_stays_ours(host: Host, spec: BoxSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUNNERD_TEST_SECRET", "hunter2")
-    ran = await run(host, "sh", "-c", "env; cat /proc/[0-9]*/environ 2>/dev/null")
+    look = ("sh", "-c", "env; cat /proc/[0-9]*/environ 2>/dev/null; true")
+    ran = await run(host, *look, spec=spec)
     assert ran.stdout
     assert "hunter2" not in ran.stdout
+    assert "hunter2" in bare(host, spec, *look)
+
+
+async def test_our_descriptors_stay_ours(host: Host, spec: BoxSpec, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("hunter2")
+    code = (
+        "import os, stat\nfor fd in map(int, os.listdir('/proc/self/fd')):\n"
+        "  try:\n    if stat.S_ISREG(os.fstat(fd).st_mode): print(os.pread(fd, 100, 0))\n  except OSError: pass\n"
+        "print('looked')"
+    )
+    look = ("python3", "-c", code)
+    with secret.open() as file:
+        os.set_inheritable(file.fileno(), True)
+        assert (await run(host, *look, spec=spec)).stdout == "looked\n"
+        assert "hunter2" in bare(host, spec, *look)
+
+
+async def test_mounts_tell_no_path_but_what_toolchains_show(host: Host, spec: BoxSpec, attacker: Path) -> None:
+    """/proc/self/mountinfo names where on its file system each mount comes from: of a bind that is the host's path.
+    Without binds there is none. With one there is: what a toolchain shows should lie where its path may be known."""
+    look = ("cat", "/proc/self/mountinfo", "/proc/1/mountinfo")
+    sources = {line.split()[3] for line in (await run(host, *look, spec=replace(spec, binds=()))).stdout.splitlines()}
+    devices = {"/null", "/zero", "/full", "/random", "/urandom", "/tty"}
+    own = {source for path in ("/usr", host.etc, host.tools) for source in (path, f"/{Path(path).name}")}
+    assert sources - devices - own <= {"/", "/newroot"}
+    assert str(attacker) in (await run(host, *look, spec=spec)).stdout
 
 
 CONNECT = """
@@ -115,8 +215,108 @@ async def test_there_is_no_network_but_loopback(host: Host) -> None:
 
 
 async def test_setuid_programs_gain_nothing(host: Host) -> None:
-    ran = await run(host, "sh", "-c", "test -u /usr/bin/su && /usr/bin/su -c id; cat /proc/self/status | grep ^Uid")
-    assert ran.stdout == "Uid:\t1000\t1000\t1000\t1000\n"
+    look = "test -u /usr/bin/su && echo setuid; /usr/bin/su -c id; cat /proc/self/status | grep ^Uid"
+    assert (await run(host, "sh", "-c", look)).stdout == "setuid\nUid:\t1000\t1000\t1000\t1000\n"
+
+
+@pytest.fixture
+def setuid(attacker: Path) -> Generator[Path]:
+    """The attack program as a set-user-ID program of root's, where everybody can reach it."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can make a set-user-ID program of root's")
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        program = Path(shutil.copy(attacker, folder))
+        program.chmod(0o4755)
+        yield program
+
+
+def test_what_setuid_programs_gain_outside(setuid: Path) -> None:
+    """Root's rights, unless one of the two layers is there that boxes have."""
+    ordinary = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
+    nosuid = 'mount --bind -o nosuid "$0" "$0" && mount -o remount,bind,nosuid "$0" && exec "$@"'
+    mounted = ("unshare", "--mount", "sh", "-c", nosuid, str(setuid.parent))
+    for layer, user in (
+        ((), 0),
+        (("setpriv", "--no-new-privs"), 65534),
+        (mounted, 65534),
+    ):
+        command = (*layer, *ordinary, setuid, "euid")
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{user} 0\n"
+
+
+async def test_both_layers_stand_before_setuid_programs(host: Host, setuid: Path) -> None:
+    spec = host.spec(Limits(), binds=[(str(setuid), "/opt/setuid")])
+    look = (
+        "import os\nassert os.stat('/opt/setuid').st_mode & 0o4000\n"
+        "for place in ('/opt/setuid', '/usr', '/work', '/tmp', '/dev/shm', '/dev/pts', '/dev', '/proc', '/etc', '/'):\n"
+        "  assert os.statvfs(place).f_flag & os.ST_NOSUID, place\n"
+        "assert 'NoNewPrivs:\\t1' in open('/proc/self/status').read()\n"
+        "os.execv('/opt/setuid', ['setuid', 'euid'])"
+    )
+    ran = await run(host, "python3", "-c", look, spec=spec)
+    assert (ran.stdout, ran.stderr) == ("1000 0\n", "")
+
+
+VSOCK = """
+import errno, socket, sys
+try:
+    with socket.socket(socket.AF_VSOCK) as client:
+        if sys.argv[1] == "bind":
+            client.bind((socket.VMADDR_CID_ANY, int(sys.argv[2])))
+            print("bound")
+        else:
+            client.connect((1, int(sys.argv[2])))
+            print(client.recv(10).decode())
+except OSError as problem:
+    print(errno.errorcode[problem.errno])
+"""
+
+
+@pytest.fixture
+def listener() -> Generator[socket.socket]:
+    """A server on the host that speaks vsock. Never asked from another machine: the tests go by the local address."""
+    try:
+        server = socket.socket(socket.AF_VSOCK)
+    except OSError as problem:
+        pytest.skip(f"this kernel has no AF_VSOCK: {problem.strerror}")
+    with server:
+        server.bind((socket.VMADDR_CID_ANY, 0xFFFFFFFF))  # any port
+        server.listen()
+        yield server
+
+
+async def test_vsock_ports_are_not_shared(host: Host, spec: BoxSpec, listener: socket.socket) -> None:
+    """No namespace divides them: where a box could open such a socket it would find the host's port taken."""
+    command = ("python3", "-c", VSOCK, "bind", str(listener.getsockname()[1]))
+    assert (await run(host, *command, spec=spec)).stdout == "ENOSYS\n"
+    assert (await run(host, *command, spec=replace(spec, filters=()))).stdout == "EADDRINUSE\n"
+
+
+@pytest.fixture
+def loopback(listener: socket.socket) -> socket.socket:
+    """The listener, where vsock has a loopback: without one, what is sent to the local address leaves the machine."""
+    with socket.socket(socket.AF_VSOCK) as probe:
+        try:
+            probe.bind((1, 0xFFFFFFFF))
+        except OSError as problem:
+            pytest.skip(f"this kernel has no vsock loopback: {problem.strerror}")
+    return listener
+
+
+async def test_vsock_servers_of_the_host_are_out_of_reach(host: Host, spec: BoxSpec, loopback: socket.socket) -> None:
+    command = ("python3", "-c", VSOCK, "connect", str(loopback.getsockname()[1]))
+    assert (await run(host, *command, spec=spec)).stdout == "ENOSYS\n"
+
+    async def serve() -> None:
+        server = trio.socket.from_stdlib_socket(loopback)
+        connection, _ = await server.accept()
+        with connection:
+            await connection.send(b"hunter2")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(serve)
+        assert (await run(host, *command, spec=replace(spec, filters=()))).stdout == "hunter2\n"
 
 
 async def test_every_writable_mount_has_a_size(host: Host) -> None:

@@ -4,6 +4,7 @@ The control of the watcher is the same box with the watcher's limit out of reach
 """
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import trio
 
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
-from runnerd.sandbox.spec import Launch, Limits, Outcome
+from runnerd.sandbox.spec import BoxSpec, Launch, Limits, Outcome
 from tests.sandbox.running import ENV, finish, run
 
 pytestmark = pytest.mark.attack
@@ -113,26 +114,33 @@ async def test_memory_that_cannot_be_counted_cannot_be_had(host: Host, call: str
 
 
 FORKS = {
-    "fork": "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass",
+    "fork": ("python3", "-c", "import os\nwhile True:\n  try: os.fork()\n  except OSError: pass"),
     "setsid and double fork": (
+        "python3",
+        "-c",
         "import os\nwhile True:\n  try:\n    if os.fork() == 0:\n      os.setsid()\n      if os.fork(): os._exit(0)\n"
-        "  except OSError: pass"
+        "  except OSError: pass",
     ),
     "threads": (
+        "python3",
+        "-c",
         "import threading, time\nwhile True:\n  try: threading.Thread(target=time.sleep, args=(100,)).start()\n"
-        "  except RuntimeError: pass"
+        "  except RuntimeError: pass",
     ),
+    "vfork": ("/opt/attack", "vfork-bomb"),
 }
+TASKS = 40
+GRACE = 8
+"""Init and the leader, and tasks that were counted between two looks at the box."""
 
 
 @pytest.mark.parametrize("name", FORKS)
-async def test_bombs_do_not_spread(host: Host, name: str) -> None:
+async def test_bombs_do_not_spread(host: Host, spec: BoxSpec, name: str) -> None:
     """They meet EAGAIN at the limit and burn their own time; the end takes every one of them."""
-    limits = Limits(processes=40, cpu=1.0)
     most = 0
     with trio.fail_after(30):
-        async with open_box(host, host.spec(limits)) as box:
-            await box.start(Launch(("python3", "-c", FORKS[name]), ENV, "pipes"))
+        async with open_box(host, replace(spec, limits=Limits(processes=TASKS, cpu=1.0))) as box:
+            await box.start(Launch(FORKS[name], ENV, "pipes"))
             await box.alive()
             assert box.handles is not None
             tasks = Path(f"/proc/{box.handles.init}/task")
@@ -141,26 +149,53 @@ async def test_bombs_do_not_spread(host: Host, name: str) -> None:
                 most = max(most, box.tasks)
                 await trio.sleep(0.01)
             assert box.exceeded in (Outcome.CPU, Outcome.PROCESSES)
-            assert most <= 40 + 8
+            assert TASKS / 2 < most <= TASKS + GRACE
     assert not tasks.exists()
+
+
+@pytest.mark.parametrize("name", FORKS)
+async def test_bombs_spread_without_the_limit(host: Host, spec: BoxSpec, name: str) -> None:
+    """The control: the same bombs pass that number where the limit is out of their reach."""
+    with trio.fail_after(30):
+        async with open_box(host, replace(spec, limits=Limits(processes=200, memory=1 << 40, cpu=0))) as box:
+            await box.start(Launch(FORKS[name], ENV, "pipes"))
+            while box.tasks <= TASKS + GRACE:
+                await trio.sleep(0.001)
+
+
+def fill(folder: str) -> tuple[str, ...]:
+    """A program that writes one file until it cannot, at most 32 MiB, and says why it stopped and how far it came."""
+    code = (
+        f"file = open('{folder}/big', 'wb', buffering=0)\nwritten = 0\n"
+        "try:\n  while written < 32 << 20: written += file.write(b'x' * 65536)\n"
+        "except OSError as e: print(e.errno, written)\nelse: print(0, written)"
+    )
+    return "python3", "-c", code
 
 
 @pytest.mark.parametrize("folder", ["/work", "/tmp", "/dev/shm"])
 async def test_folders_are_full_at_their_size(host: Host, folder: str) -> None:
-    code = (
-        f"import os\nfile = open('{folder}/big', 'wb', buffering=0)\nwritten = 0\n"
-        "try:\n  while True: written += file.write(b'x' * 65536)\n"
-        "except OSError as e: print(e.errno, written)"
-    )
     limits = Limits(memory=256 * MiB, work=8 * MiB, tmp=8 * MiB, shm=8 * MiB)
-    number, written = (await run(host, "python3", "-c", code, spec=host.spec(limits))).stdout.split()
+    number, written = (await run(host, *fill(folder), spec=host.spec(limits))).stdout.split()
     assert int(number) in (errno.ENOSPC, errno.EFBIG)
     assert int(written) <= 8 * MiB
 
 
+@pytest.mark.parametrize(("folder", "name"), [("/work", "work"), ("/tmp", "tmp"), ("/dev/shm", "shm")])
+async def test_a_folders_size_holds_alone(host: Host, folder: str, name: str) -> None:
+    """With the limit on a file's size out of reach; the control has the same box with that folder's size so as well."""
+    sizes = dict.fromkeys(("work", "tmp", "shm"), 64 * MiB)
+    tight = host.spec(Limits(memory=256 * MiB, **{**sizes, name: 8 * MiB}))
+    assert (await run(host, *fill(folder), spec=tight)).stdout == f"{errno.ENOSPC} {8 * MiB}\n"
+    wide = host.spec(Limits(memory=256 * MiB, **sizes))
+    assert (await run(host, *fill(folder), spec=wide)).stdout == f"0 {32 * MiB}\n"
+
+
 async def test_sparse_files_have_a_limit(host: Host) -> None:
+    """By the limit on a file's size; in a box that has one of two TiB in its place, the file is there."""
     code = "import os\ntry: os.truncate(open('x', 'w').name, 1 << 40)\nexcept OSError as e: print(e.errno)"
     assert (await run(host, "python3", "-c", code)).stdout == f"{errno.EFBIG}\n"
+    assert (await run(host, "python3", "-c", code, spec=host.spec(Limits(shm=1 << 41)))).stdout == ""
 
 
 async def test_deep_folders_go_with_the_box(host: Host) -> None:

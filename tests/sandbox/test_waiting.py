@@ -4,13 +4,14 @@ import os
 import shutil
 import struct
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnerd.sandbox import waiting
+from runnerd.sandbox import procfs, waiting
 from runnerd.sandbox.waiting import listed, parse_syscall, polled, selected, waits_for_input
 from tests.sandbox.plainbox import PATIENCE, PlainBox, plain_box
 
@@ -151,6 +152,33 @@ def test_does_not_wait(name: str) -> None:
         for _ in range(50):
             assert not waits_for_input(box.handles.proc)
             time.sleep(0.01)
+
+
+LONG = {
+    "computing": OTHERS["computing"],
+    "sleeping": OTHERS["sleeping"],
+    "in accept": python(
+        INPUT + "import socket; socket.create_server(('127.0.0.1', 8000)).accept()",
+    ),
+}
+
+
+def test_five_seconds_of_silence_are_never_waiting() -> None:
+    """All at once, and beside them one that does wait: it is told at every look, so these would be told as well."""
+    with ExitStack() as stack:
+        boxes = [stack.enter_context(plain_box(argv, terminal=True)) for argv in LONG.values()]
+        waiter = stack.enter_context(plain_box(python(INPUT + "input()"), terminal=True))
+        for box in (*boxes, waiter):
+            box.read_until(b"ready")
+        assert becomes_waiting(waiter)
+        end = time.monotonic() + 5
+        while time.monotonic() < end:
+            told = [name for name, box in zip(LONG, boxes, strict=True) if waits_for_input(box.handles.proc)]
+            assert told == []
+            assert waits_for_input(waiter.handles.proc)
+            time.sleep(0.01)
+        for box in boxes:  # they have been at it all the time
+            assert len(procfs.processes(box.handles.proc)) > 1
 
 
 def test_a_background_reader_does_not_wait() -> None:
