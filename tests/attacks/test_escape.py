@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import trio
 
-from runnerd.errors import InitRefused
 from runnerd.sandbox import bubblewrap
 from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
@@ -83,8 +82,8 @@ for _ in range(40):
 
 
 async def test_init_cannot_be_rescheduled(host: Host) -> None:
-    """It starts the next program, and dies when told. The control: without the filters it is put last and can start
-    nothing more. That box alone is harmed: another one starts beside it, and its own end comes as it should."""
+    """It starts the next program, and dies when told. The control: without the filters it is put last of all that
+    runs, which slows that box alone: another one starts beside it, and its own end comes as it should."""
     spec = host.spec(Limits(cpu=0))
     async with open_box(host, spec) as box:
         assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM"] * 6
@@ -94,8 +93,7 @@ async def test_init_cannot_be_rescheduled(host: Host) -> None:
     assert not init.exists()
     async with open_box(host, replace(spec, filters=())) as box, open_box(host, spec) as other:
         assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM", *["0"] * 5]
-        with pytest.raises(InitRefused, match="Permission denied"):
-            await script(box, "echo", "alive")
+        assert await script(box, "echo", "late") == "late\n"
         assert await script(other, "echo", "alive") == "alive\n"
         init, how = scheduling(box)
         assert how == (os.SCHED_IDLE, 19)
