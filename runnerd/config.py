@@ -48,6 +48,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     shm: Size = 16 * 1024**2
     files: Annotated[int, Meta(ge=16, le=65536)] = 1024
     """Open descriptors per process."""
+    runs: Count = 64
+    """Programs that one connection may have at a time."""
     widget: bool = False
     """The work tree is /tmp/work and nothing but /tmp can be written."""
 
@@ -60,7 +62,19 @@ WIDGET: dict[str, Any] = {
     "wall": 60.0,
     "tmp": 10 * 1024**2,
     "idle": 60.0,
+    "runs": 1,
     "widget": True,
+}
+EXECUTE: dict[str, Any] = {
+    "memory": 256 * 1024**2,
+    "processes": 64,
+    "cpu": 10.0,
+    "wall": 60.0,
+    "idle": 30.0,
+    "output": 1024**2,
+    "work": 32 * 1024**2,
+    "tmp": 32 * 1024**2,
+    "runs": 1,
 }
 SESSION: dict[str, Any] = {
     "memory": 200_000_000,
@@ -88,6 +102,7 @@ BUILTIN_PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "widget": WIDGET,
     "session": SESSION,
+    "execute": EXECUTE,
     "local": LOCAL,
 }
 

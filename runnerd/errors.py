@@ -1,6 +1,7 @@
 """One tree of errors. Each carries what every protocol needs to report it: code, HTTP status, close code, hint."""
 
 import os
+from typing import Any
 
 
 class RunnerdError(Exception):
@@ -20,6 +21,10 @@ class RunnerdError(Exception):
         self.hint = hint
         if code is not None:
             self.code = code
+
+    def fields(self) -> dict[str, Any]:
+        """What protocols tell of it."""
+        return {"message": self.message, "code": self.code, "hint": self.hint}
 
 
 class BadRequest(RunnerdError):
@@ -72,6 +77,9 @@ class Busy(RunnerdError):
     def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
         super().__init__(message, hint=hint or f"try again in {retry_after:g} s")
         self.retry_after = retry_after
+
+    def fields(self) -> dict[str, Any]:
+        return {**super().fields(), "retry_after": self.retry_after}
 
 
 class BoxError(RunnerdError):

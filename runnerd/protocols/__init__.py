@@ -26,11 +26,19 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
+class Present:
+    """A widget's token, for what is started from now on. "" when none was sent."""
+
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """Run `files` by a language's toolchain, or `argv` as it is when given. The path "" is the toolchain's own name."""
 
     stream: int
     language: str
+    profile: str = "default"
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     main: str | None = None
     args: tuple[str, ...] = ()
@@ -43,6 +51,15 @@ class Start:
     """Given: fed to the program and then closed."""
     limits: dict[str, float] = field(default_factory=dict[str, float])
     """Wishes by the names of sandbox.spec.Limits; only what is lower than the profile's is granted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """Watch a session that was started elsewhere, from `offset` on; it goes on when the connection ends."""
+
+    stream: int
+    session: str
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +98,7 @@ class Ping:
     id: str | int | None
 
 
-Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | Ping
+Command = Authenticate | Present | Start | Attach | Input | CloseInput | Resize | Signal | Kill | Ping
 
 
 # --- events: what happened -------------------------------------------------------------------------------------
@@ -131,10 +148,14 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An error about one stream (or the connection, stream None); the connection goes on."""
+    """An error about one stream (or the connection, stream None); the connection goes on.
+
+    `over`: the stream has no program, or has none any more.
+    """
 
     stream: int | None
     error: RunnerdError
+    over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +183,6 @@ class Adapter(Protocol):
         """What the client's frame asks for, and frames to send back at once (errors)."""
         ...
 
-    def send(self, event: Event) -> Sequence[Frame]:
-        """The frames that tell this event."""
+    def send(self, *events: Event) -> Sequence[Frame]:
+        """The frames that tell these events, which are known at the same moment, in their order."""
         ...

@@ -27,6 +27,9 @@ class Doorkeeper:
         """Raise Unauthorized unless the key is known."""
         await trio.to_thread.run_sync(self._verify, key, limiter=self._limiter)
 
+    async def check_token(self, token: str) -> None:
+        """A widget's token."""
+
     def refuse_anonymous(self) -> None:
         """Raise Unauthorized when nothing may be started without a key."""
         if not self.anonymous:

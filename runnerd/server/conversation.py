@@ -15,6 +15,7 @@ import trio
 from runnerd.errors import BadRequest, Busy, NotFound, TooLarge
 from runnerd.protocols import (
     Adapter,
+    Attach,
     Authenticate,
     CloseInput,
     Command,
@@ -27,6 +28,7 @@ from runnerd.protocols import (
     Kill,
     Ping,
     Pong,
+    Present,
     Resize,
     Signal,
     Start,
@@ -35,6 +37,7 @@ from runnerd.sandbox.spec import Window
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
+from runnerd.session.output import Chunk as Output
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
 
@@ -43,9 +46,6 @@ if TYPE_CHECKING:
     from runnerd.session.session import Session
 
 log = logging.getLogger("runnerd.server.conversation")
-
-STREAMS = 64
-"""Programs that one connection may have at a time."""
 
 EARLY_INPUT = 1024 * 1024
 """Bytes of input that may come before their program has started."""
@@ -81,8 +81,8 @@ class Drain:
 class _Stream:
     """One program of a connection. Until its session exists, commands wait in `early`."""
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, number: int, profile: str) -> None:
+        self.number, self.profile = number, profile
         self.session: Session | None = None
         self.viewer: Viewer | None = None
         self.early: list[StreamCommand] = []
@@ -92,7 +92,8 @@ class _Stream:
 
 
 class Conversation:
-    """One client. `key` is what came with the request's head, None when there was none."""
+    """One client. `key` is what came with the request's head, None when there was none; `attach` is a session that it
+    came to watch. `once`: it is about one program, and over with it."""
 
     def __init__(
         self,
@@ -102,6 +103,8 @@ class Conversation:
         doorkeeper: Doorkeeper,
         drain: Drain,
         key: str | None = None,
+        attach: Attach | None = None,
+        once: bool = False,
     ) -> None:
         self._transport = transport
         self._adapter = adapter
@@ -109,6 +112,8 @@ class Conversation:
         self._doorkeeper = doorkeeper
         self._drain = drain
         self._key = key
+        self._attach = attach
+        self._once = once
         self._known = False
         self._streams: dict[int, _Stream] = {}
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
@@ -120,6 +125,8 @@ class Conversation:
             return
         async with trio.open_nursery() as self._nursery:
             self._nursery.start_soon(self._tell_of_drain)
+            if self._attach is not None:
+                await self._obey(self._attach)
             await self._read()
             self._nursery.cancel_scope.cancel()
 
@@ -134,6 +141,8 @@ class Conversation:
                         return
                 else:
                     await self._obey(command)
+            if self._once and not self._streams:
+                return
 
     async def _authenticate(self, key: str) -> bool:
         try:
@@ -152,14 +161,19 @@ class Conversation:
                 case Start():
                     stream = self._admit(command)
                     self._nursery.start_soon(self._program, stream, command)
+                case Attach():
+                    self._nursery.start_soon(self._watch, command)
                 case Ping(id):
                     await self._tell(Pong(id, time.time()))
                 case Input() | CloseInput() | Resize() | Signal() | Kill():
                     await self._pass_on(command)
                 case Authenticate():
                     raise AssertionError("handled by the reader")
+                case Present(token):
+                    await self._doorkeeper.check_token(token)
         except Exception as problem:
-            await self._tell(Failed(getattr(command, "stream", None), told(problem)))
+            stream = getattr(command, "stream", None)
+            await self._tell(Failed(stream, told(problem), over=stream not in self._streams))
 
     def _admit(self, command: Start) -> _Stream:
         if not self._known:
@@ -167,9 +181,10 @@ class Conversation:
         number = command.stream
         if number in self._streams:
             raise BadRequest(f"stream {number} has a program already", hint="choose another number")
-        if len(self._streams) >= STREAMS:
-            raise BadRequest(f"one connection may have {STREAMS} programs at a time", hint="end one first")
-        stream = self._streams[number] = _Stream(number)
+        most = self._registry.profile(command.profile).runs
+        if sum(stream.profile == command.profile for stream in self._streams.values()) >= most:
+            raise Busy(f"this connection may run {most} at a time", retry_after=1, hint="end one first")
+        stream = self._streams[number] = _Stream(number, command.profile)
         return stream
 
     async def _pass_on(self, command: StreamCommand) -> None:
@@ -237,7 +252,7 @@ class Conversation:
         session: Session | None = None
         try:
             with stream.scope:
-                session = await self._registry.start(run_of(start))
+                session = await self._registry.start(run_of(start), profile=start.profile)
                 stream.viewer = session.viewer()
                 stream.session = session
                 for command in stream.early:
@@ -248,15 +263,31 @@ class Conversation:
                 await self._tell(Ended(stream.number, "killed", None, None, "killed before it started", 0, 0, 0, {}))
         except Exception as problem:
             self._forget(stream)
-            await self._tell(Failed(stream.number, told(problem)))
+            await self._tell(Failed(stream.number, told(problem), over=True))
         finally:
             if stream.viewer is not None:
                 stream.viewer.close()
             if session is not None:
                 session.kill()
             self._forget(stream)
+        self._leave_if_over()
         if self._drain.begun.is_set():
             await self._leave_if_idle()
+
+    def _leave_if_over(self) -> None:
+        if self._once:
+            self._nursery.cancel_scope.cancel()
+
+    async def _watch(self, attach: Attach) -> None:
+        session = self._registry.find(attach.session)
+        stream = self._streams[attach.stream] = _Stream(attach.stream, "")
+        stream.session, stream.viewer = session, session.viewer(attach.offset)
+        try:
+            await self._follow(stream, stream.viewer)
+        finally:
+            stream.viewer.close()
+            self._forget(stream)
+        self._leave_if_over()
 
     def _forget(self, stream: _Stream) -> None:
         """Free its number: before its end is told, since a client may use it again as soon as it hears of that."""
@@ -268,10 +299,12 @@ class Conversation:
         """Tell everything up to the end, unless `_type` came first with it."""
         try:
             while True:
-                event = await viewer.next()
-                if isinstance(event, Last):
+                events = [await viewer.next()]
+                if isinstance(events[0], Output) and (more := viewer.poll()) is not None:
+                    events.append(more)
+                if isinstance(events[-1], Last):
                     self._forget(stream)
-                await self._tell(event_of(stream.number, event))
+                await self._tell(*(event_of(stream.number, event) for event in events))
         except trio.EndOfChannel:
             return
 
@@ -284,8 +317,8 @@ class Conversation:
         if not self._streams:
             await self._transport.close(1001, "the daemon stops")
 
-    async def _tell(self, event: Event) -> None:
-        for frame in self._adapter.send(event):
+    async def _tell(self, *events: Event) -> None:
+        for frame in self._adapter.send(*events):
             await self._send(frame)
 
     async def _send(self, frame: Frame) -> None:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import math
 import resource
 import signal
 import socket
@@ -9,29 +10,35 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
 from typing import Literal
+from urllib.parse import parse_qs
 
 import prctl
 import trio
+from starlette.requests import Request
 
 from runnerd import toolchains
 from runnerd.config import Config
-from runnerd.errors import Busy
+from runnerd.errors import BadRequest, Busy
+from runnerd.protocols import Adapter, Attach, Start, sessions, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
 from runnerd.server import address, assets, logs, orphans
 from runnerd.server.asgi import HttpServer
 from runnerd.server.auth import Doorkeeper, key_in
-from runnerd.server.conversation import Conversation, Drain
+from runnerd.server.conversation import Conversation, Drain, Transport
 from runnerd.server.head import Head
-from runnerd.server.http import Language, Site, make_app
-from runnerd.server.listener import Listener, Settings
+from runnerd.server.http import Language, Site, head_of, make_app
+from runnerd.server.listener import Listener, ServeWebSocket, Settings
 from runnerd.server.metrics import Metric
 from runnerd.server.notify import notify
+from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
 from runnerd.server.stream import ConnectionStream
+from runnerd.server.translate import run_of
 from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket
 from runnerd.session.registry import Registry
+from runnerd.session.session import Stay
 from runnerd.store import Store
 
 log = logging.getLogger("runnerd.server")
@@ -39,6 +46,9 @@ log = logging.getLogger("runnerd.server")
 LimitsWish = Literal["cgroup", "best-effort", "auto"]
 
 MakeRegistry = Callable[[Host, toolchains.Toolchains, Config, trio.Nursery], Registry]
+
+STAY = Stay(hold=5.0, detach=math.inf, linger=60.0)
+"""Of sessions that are made by one request and watched by others."""
 
 FLUSH = 3.0
 """Seconds that connections have, after the last session ended, to take what they were sent."""
@@ -101,7 +111,7 @@ class Daemon:
             async with trio.open_nursery() as nursery:
                 self._registry = self._make_registry(self._host, self._toolchains, self._config, nursery)
                 self._http = HttpServer(make_app(self._site()), head_size=self._config.http.head_size)
-                self._listener = Listener(self._settings(), self._gate, self._http, {PATH: self._terminal})
+                self._listener = Listener(self._settings(), self._gate, self._http, self._websockets())
                 nursery.start_soon(orphans.reap)
                 async with trio.open_nursery() as connections:
                     accepting = trio.CancelScope()
@@ -150,15 +160,60 @@ class Daemon:
             await self._registry.drain(0)
         await self._http.terminate()
 
-    async def _terminal(self, stream: ConnectionStream, head: Head) -> None:
+    def _websockets(self) -> dict[str, ServeWebSocket]:
+        """Who serves which path."""
+
+        async def terminal(stream: ConnectionStream, head: Head) -> None:
+            await self._converse(stream, head, TerminalAdapter(), (SUBPROTOCOL,))
+
+        async def execute_or_widget(stream: ConnectionStream, head: Head) -> None:
+            await self._converse(stream, head, ws.WsAdapter(time.monotonic))
+
+        async def watch(stream: ConnectionStream, head: Head) -> None:
+            attach = Attach(0, head.path.removeprefix(sessions.WATCH), _offset(head))
+            self._registry.find(attach.session)
+            await self._converse(stream, head, sessions.SessionAdapter(), attach=attach)
+
+        return {PATH: terminal, ws.PATH: execute_or_widget, sessions.WATCH: watch}
+
+    async def _converse(
+        self,
+        stream: ConnectionStream,
+        head: Head,
+        adapter: Adapter,
+        subprotocols: tuple[str, ...] = (),
+        attach: Attach | None = None,
+    ) -> None:
         key = key_in(head)
 
         async def converse(transport: WebSocketTransport) -> None:
-            await Conversation(transport, TerminalAdapter(), self._registry, self._doorkeeper, self._drain, key).run()
+            await self._conversation(transport, adapter, key, attach, once=attach is not None).run()
 
         http = self._config.http
         keepalive = Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
-        await serve_websocket(stream, head, keepalive, (SUBPROTOCOL,), converse)
+        await serve_websocket(stream, head, keepalive, subprotocols, converse)
+
+    def _conversation(
+        self, transport: Transport, adapter: Adapter, key: str | None, attach: Attach | None = None, *, once: bool
+    ) -> Conversation:
+        return Conversation(transport, adapter, self._registry, self._doorkeeper, self._drain, key, attach, once)
+
+    def _converse_once(self, request: Request) -> Converse:
+        key = key_in(head_of(request.scope))
+
+        async def converse(transport: Transport, adapter: Adapter) -> None:
+            await self._conversation(transport, adapter, key, once=True).run()
+
+        return converse
+
+    async def _create_session(self, request: Request, start: Start) -> str:
+        key = key_in(head_of(request.scope))
+        if key is None:
+            self._doorkeeper.refuse_anonymous()
+        else:
+            await self._doorkeeper.check(key)
+        session = await self._registry.start(run_of(start), profile=start.profile, stay=STAY)
+        return session.id
 
     def _verify(self, key: str) -> object:
         if self._store is None:
@@ -184,6 +239,10 @@ class Daemon:
             metrics=self._metrics,
             full=self._refuse_when_full,
             draining=self._drain.begun.is_set,
+            body_size=self._config.http.message_size,
+            converse=self._converse_once,
+            create_session=self._create_session,
+            kill_session=lambda session_id: self._registry.find(session_id).kill("its client ended it"),
         )
 
     def _languages(self) -> list[Language]:
@@ -218,6 +277,14 @@ def _language(toolchain: toolchains.Toolchain, missing: list[toolchains.Need]) -
         available=not missing,
         missing=[{"program": need.program, "package": need.package} for need in missing],
     )
+
+
+def _offset(head: Head) -> int:
+    """Where a client wants to go on, from its query. Raises BadRequest."""
+    text = parse_qs(head.target.partition("?")[2]).get("offset", ["0"])[-1]
+    if not (text.isascii() and text.isdigit() and len(text) < 16):
+        raise BadRequest(f"offset is {text[:20]!r}", hint="offset: how many bytes of output were read before")
+    return int(text)
 
 
 def _room_for_connections(boxes: int) -> int:

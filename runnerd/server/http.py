@@ -1,6 +1,6 @@
 """Everything that is not a WebSocket: the REST routes, the page, and headers that every answer carries."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,16 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runnerd.errors import Busy, NotFound, RunnerdError
+from runnerd.errors import Busy, NotFound, RunnerdError, TooLarge
+from runnerd.protocols import Start, sessions, ws
+from runnerd.protocols.fields import Fields
 from runnerd.protocols.terminal import PATH
 from runnerd.sandbox.spec import LimitsMode
-from runnerd.server import openapi
+from runnerd.server import oneshot, openapi
 from runnerd.server.assets import Asset
 from runnerd.server.head import Head, UpgradeRequired
 from runnerd.server.metrics import Metric, render
+from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
 from runnerd.server.trouble import body, extra_headers, told
 
@@ -58,9 +61,10 @@ class Language:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What the routes show. The callables are asked at each request.
+    """What the routes show and do. The callables are asked at each request.
 
-    `full` raises Busy when no run could start now; `draining` says whether the daemon stops.
+    `full` raises Busy when no run could start now; `draining` says whether the daemon stops; `converse` gives what
+    carries one run over a request, `create_session` makes one of protocol 003 and tells its id. `body_size` in bytes.
     """
 
     gate: Gate
@@ -70,6 +74,10 @@ class Site:
     metrics: Callable[[], Iterable[Metric]]
     full: Callable[[], None]
     draining: Callable[[], bool]
+    body_size: int
+    converse: Callable[[Request], Converse]
+    create_session: Callable[[Request, Start], Awaitable[str]]
+    kill_session: Callable[[str], None]
 
 
 def make_app(site: Site) -> ASGIApp:
@@ -106,6 +114,17 @@ def routes(site: Site) -> list[Route]:
     async def terminal(request: Request) -> Response:
         raise UpgradeRequired("this is a WebSocket's address", hint="connect by WebSocket, see docs/protocol.md")
 
+    async def run(request: Request) -> Response:
+        return await oneshot.execute(request, await _body(request, site.body_size), site.converse(request))
+
+    async def create_session(request: Request) -> Response:
+        start = sessions.start_of(Fields.decode(await _body(request, site.body_size)))
+        return _json({"sessionId": await site.create_session(request, start)})
+
+    async def delete_session(request: Request) -> Response:
+        site.kill_session(request.path_params["id"])
+        return Response(status_code=204)
+
     async def page(request: Request) -> Response:
         asset = site.assets.get(request.url.path)
         return PlainTextResponse(NO_PAGE, 503) if asset is None else _asset(asset, request)
@@ -116,9 +135,22 @@ def routes(site: Site) -> list[Route]:
         Route("/metrics", metrics),
         Route("/api/v1/languages", languages),
         Route("/api/v1/openapi.json", document),
-        Route(PATH, terminal),
+        Route("/api/v1/execute", run, methods=["POST"]),
+        Route(sessions.PATH, create_session, methods=["POST"]),
+        Route(f"{sessions.PATH}/{{id}}", delete_session, methods=["DELETE"]),
+        *(Route(path, terminal) for path in (PATH, ws.PATH, f"{sessions.WATCH}{{id}}")),
         *(Route(path, page) for path in {"/", *site.assets}),
     ]
+
+
+async def _body(request: Request, most: int) -> bytes:
+    """The whole body. Raises TooLarge as soon as there is more than that."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > most:
+            raise TooLarge(f"the request's body is larger than {most} bytes")
+    return bytes(body)
 
 
 class _Guard:
@@ -142,7 +174,7 @@ class _Guard:
             await send(message)
 
         try:
-            self._site.gate.check_host(_head(scope))
+            self._site.gate.check_host(head_of(scope))
             await self._app(scope, receive, send_with_headers)
         except Exception as problem:
             # The app's own handler has told the client and the log of what it raises again.
@@ -150,7 +182,7 @@ class _Guard:
                 await _respond(told(problem))(scope, receive, send_with_headers)
 
 
-def _head(scope: Scope) -> Head:
+def head_of(scope: Scope) -> Head:
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
     return Head(scope["method"], scope["path"], scope["http_version"], headers)
 

@@ -46,7 +46,8 @@ class Settings:
 
 
 class Listener:
-    """One port. `websockets` says who serves a WebSocket by path; `http` serves all else.
+    """One port. `websockets` says who serves a WebSocket by path, or all below a path that ends in a slash; `http`
+    serves all else.
 
     Nothing that one connection does ends another or the daemon.
     """
@@ -95,7 +96,7 @@ class Listener:
         if head is None:
             return
         self._gate.check_host(head)
-        serve = self._websockets.get(head.path)
+        serve = self._websockets.get(head.path) or self._websockets.get(head.path[: head.path.rfind("/") + 1])
         if serve is None:
             raise NotFound(f"there is no {head.path} for WebSockets")
         self._gate.check_origin(head)

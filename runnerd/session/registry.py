@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import trio
 
-from runnerd.config import Config
+from runnerd.config import Config, Profile
 from runnerd.errors import Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Outcome
 from runnerd.session.run import Run, check, grant
-from runnerd.session.session import Session
+from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
 
 log = logging.getLogger("runnerd.session")
@@ -32,25 +32,11 @@ class Status:
 
 
 class Registry:
-    """Starts sessions as tasks of `nursery`. One that goes wrong takes down neither the others nor the nursery.
+    """Starts sessions as tasks of `nursery`. One that goes wrong takes down neither the others nor the nursery."""
 
-    `linger` is how many seconds an ended session can still be found in `sessions`; `detach` how many one lives on
-    after its last viewer left.
-    """
-
-    def __init__(
-        self,
-        host: Host,
-        toolchains: Toolchains,
-        config: Config,
-        nursery: trio.Nursery,
-        *,
-        linger: float = 0.0,
-        detach: float = 0.0,
-    ) -> None:
+    def __init__(self, host: Host, toolchains: Toolchains, config: Config, nursery: trio.Nursery) -> None:
         self.sessions: dict[str, Session] = {}
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
-        self._linger, self._detach = linger, detach
         self._boxes = trio.CapacityLimiter(config.boxes.max)
         self._queue: set[trio.CancelScope] = set()
         self._draining = False
@@ -58,27 +44,39 @@ class Registry:
         self._started = 0
         self._ended: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
 
-    async def start(self, run: Run, *, profile: str = "default") -> Session:
+    async def start(self, run: Run, *, profile: str = "default", stay: Stay | None = None) -> Session:
         """Admit a run, in order of arrival. The session is under way when this returns; attach a viewer at once.
 
         Raises Busy (no room, or stopping), UnknownLanguage, BadRequest, and NotFound for a profile.
         """
-        chosen = self._config.profiles.get(profile)
-        if chosen is None:
-            raise NotFound(f"there is no profile {profile!r}")
+        chosen = self.profile(profile)
         check(run)
         toolchain, plan = self._plan(run)
         limits = grant(chosen, run.limits, toolchain)
         binds = toolchain.binds if toolchain is not None else ()
         spec = self._host.spec(limits, binds=binds, widget=chosen.widget)
-        session_id = f"{self._config.node}-{secrets.token_hex(10)}"
+        session_id = f"{self._config.node}-{secrets.token_hex(16)}"
         asked = trio.current_time()
         await self._admit(session_id)
-        session = Session(session_id, self._host, spec, run, plan, asked=asked, detach=self._detach)
+        session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay)
         self.sessions[session_id] = session
         self._started += 1
         self._nursery.start_soon(self._serve, session)
         return session
+
+    def profile(self, name: str) -> Profile:
+        """Raises NotFound."""
+        try:
+            return self._config.profiles[name]
+        except KeyError:
+            raise NotFound(f"there is no profile {name!r}") from None
+
+    def find(self, session_id: str) -> Session:
+        """A session that runs, or has ended a short while ago. Raises NotFound."""
+        try:
+            return self.sessions[session_id]
+        except KeyError:
+            raise NotFound("there is no such session, or no more") from None
 
     def status(self) -> Status:
         return Status(
@@ -164,10 +162,10 @@ class Registry:
             session.abort(Outcome.KILLED, "the daemon has stopped")
             self._leave(session.id)
             self._record(session)
-            if not self._linger:
+            if not session.stay.linger:
                 del self.sessions[session.id]
-        if self._linger:
-            await trio.sleep(self._linger)
+        if session.stay.linger:
+            await trio.sleep(session.stay.linger)
             del self.sessions[session.id]
 
     def _record(self, session: Session) -> None:

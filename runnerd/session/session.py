@@ -38,6 +38,16 @@ _MESSAGES = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Stay:
+    """What becomes of a session without its client, in seconds: how long its program waits for a first viewer before it
+    starts, how long it goes on after the last one left, and how long its end can still be found."""
+
+    hold: float = 0.0
+    detach: float = 0.0
+    linger: float = 0.0
+
+
 @dataclass(slots=True)
 class Verdict:
     """How the session ends; the first one counts."""
@@ -52,8 +62,7 @@ class Session:
     """What a client starts, watches and leaves. `serve` runs it; everything else may be called at any time.
 
     `state` is created, running, waiting (for input), and at the end finished (by itself) or terminated (by a limit, a
-    client or a failure). `asked` is trio's time of the request, `detach` how many seconds it lives on after its last
-    viewer left.
+    client or a failure). `asked` is trio's time of the request.
     """
 
     def __init__(
@@ -65,7 +74,7 @@ class Session:
         plan: Plan,
         *,
         asked: float | None = None,
-        detach: float = 0.0,
+        stay: Stay | None = None,
     ) -> None:
         self.id = id
         self.run = run
@@ -74,7 +83,9 @@ class Session:
         self._asked = trio.current_time() if asked is None else asked
         self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
         self.log = self.feed.log
-        self._host, self._spec, self._plan, self._detach = host, spec, plan, detach
+        self._host, self._spec, self._plan = host, spec, plan
+        self.stay = stay or Stay()
+        self._watched = trio.Event()
         self._scope = trio.CancelScope()
         self._nap: trio.CancelScope | None = None
         self._begun, self._running = trio.Event(), trio.Event()
@@ -100,6 +111,7 @@ class Session:
     def viewer(self, offset: int = 0) -> Viewer:
         """Attach a reader of everything from `offset` on. Close it to detach."""
         self._leave_at = math.inf
+        self._watched.set()
         return self.feed.viewer(offset)
 
     async def write(self, data: bytes, reader: Viewer | None = None) -> None:
@@ -169,6 +181,7 @@ class Session:
                 self._box = box
                 self._note("box")
                 with self._scope:
+                    await self._hold()
                     await self._steps(box)
                 self._conclude()
         except RunnerdError as problem:
@@ -178,6 +191,14 @@ class Session:
         """Tell its end, whatever became of `serve`; unless it has ended."""
         self._decide(Verdict(outcome, message))
         self._conclude()
+
+    async def _hold(self) -> None:
+        """The box is made meanwhile; the client's time begins when it comes."""
+        if self.stay.hold:
+            with trio.move_on_after(self.stay.hold):
+                await self._watched.wait()
+            self._asked = trio.current_time()
+            self.feed.touch()
 
     async def _steps(self, box: Box) -> None:
         files: dict[str, bytes] | None = self._plan.files
@@ -282,8 +303,8 @@ class Session:
             self._exceed(outcome)
 
     def _deserted(self) -> None:
-        self._leave_at = trio.current_time() + self._detach
-        if not self._detach:
+        self._leave_at = trio.current_time() + self.stay.detach
+        if not self.stay.detach:
             self.kill("nobody is attached")
         elif self._nap is not None:
             self._nap.deadline = min(self._nap.deadline, self._leave_at)

@@ -13,12 +13,13 @@ import msgspec
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from runnerd.config import Config, parse
-from runnerd.errors import Busy, UnknownLanguage
+from runnerd.config import Config, Profile, parse
+from runnerd.errors import Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.spec import Outcome, Usage, Window
 from runnerd.server import address
 from runnerd.server.daemon import Daemon
 from runnerd.session.run import Run
+from runnerd.session.session import Stay
 from runnerd.session.viewer import Ended, Feed, Started, Viewer
 from runnerd.toolchains import Toolchains
 
@@ -28,8 +29,8 @@ HEAD = struct.Struct(">BIQ")
 class FakeSession:
     """Echoes its input like a terminal when `echo`; ends when a test or a client says so."""
 
-    def __init__(self, run: Run) -> None:
-        self.id = "n1-fake"
+    def __init__(self, run: Run, id: str = "n1-fake0") -> None:
+        self.id = id
         self.run = run
         self.feed = Feed(2**62, lambda: None, lambda: None)
         self.echo = True
@@ -90,7 +91,16 @@ class FakeRegistry:
         self.full = False
         self.cancelled = 0
 
-    async def start(self, run: Run, *, profile: str = "default") -> FakeSession:
+    def profile(self, name: str) -> Profile:
+        return self.config.profiles[name]
+
+    def find(self, session_id: str) -> FakeSession:
+        for session in self.started:
+            if session.id == session_id:
+                return session
+        raise NotFound("there is no such session")
+
+    async def start(self, run: Run, *, profile: str = "default", stay: Stay | None = None) -> FakeSession:
         self.asked += 1
         if self.failure is not None:
             raise self.failure
@@ -103,7 +113,7 @@ class FakeRegistry:
         except trio.Cancelled:
             self.cancelled += 1
             raise
-        session = FakeSession(run)
+        session = FakeSession(run, f"n1-fake{len(self.started)}")
         self.started.append(session)
         session.feed.start(Started(session.id, run.language, run.mode, {"box": 1.0}))
         return session

@@ -35,7 +35,7 @@ from runnerd.protocols import (
 )
 from runnerd.sandbox.spec import Outcome, Window
 from runnerd.server.auth import Doorkeeper
-from runnerd.server.conversation import EARLY_INPUT, SIGNALS, STREAMS, Conversation, Drain
+from runnerd.server.conversation import EARLY_INPUT, SIGNALS, Conversation, Drain
 from runnerd.session.viewer import StateChange
 
 START = Start(1, "echo")
@@ -51,10 +51,10 @@ class PlainAdapter:
     def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
         return self.commands.pop(str(frame)), []
 
-    def send(self, event: Event) -> Sequence[Frame]:
-        name = str(len(self.events))
-        self.events[name] = event
-        return [name]
+    def send(self, *events: Event) -> Sequence[Frame]:
+        names = [str(len(self.events) + index) for index in range(len(events))]
+        self.events.update(zip(names, events, strict=True))
+        return names
 
 
 class MemoryTransport:
@@ -160,7 +160,7 @@ async def test_a_program_from_its_start_to_its_end() -> None:
     async with talking() as talk:
         start = Start(4, "echo", {"a.py": b"x"}, "a.py", ("1",), None, {"A": "b"}, "split", 30, 90, b"in", {"cpu": 1})
         talk.transport.ask(start)
-        assert await talk.transport.hear() == Started(4, "n1-fake", "echo", "split", {"box": 1.0})
+        assert await talk.transport.hear() == Started(4, "n1-fake0", "echo", "split", {"box": 1.0})
         run = talk.session.run
         assert (run.files, run.main, run.args, run.env) == ({"a.py": b"x"}, "a.py", ("1",), {"A": "b"})
         assert (run.mode, run.window, run.stdin, run.limits) == ("split", Window(30, 90), b"in", {"cpu": 1})
@@ -323,10 +323,11 @@ async def test_a_number_in_use_is_refused_and_its_program_goes_on() -> None:
 
 async def test_programs_of_one_connection_are_counted() -> None:
     async with talking() as talk:
-        talk.transport.ask(*(Start(number, "echo") for number in range(STREAMS + 1)))
-        events = [await talk.transport.hear() for _ in range(STREAMS + 1)]
-        assert [event.stream for event in events if isinstance(event, Failed)] == [STREAMS]
-        assert sum(isinstance(event, Started) for event in events) == STREAMS
+        most = Config().profiles["default"].runs
+        talk.transport.ask(*(Start(number, "echo") for number in range(most + 1)))
+        events = [await talk.transport.hear() for _ in range(most + 1)]
+        assert [event.stream for event in events if isinstance(event, Failed)] == [most]
+        assert sum(isinstance(event, Started) for event in events) == most
 
 
 async def test_a_refused_start_frees_its_stream_before_it_is_told() -> None:

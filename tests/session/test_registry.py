@@ -17,6 +17,7 @@ from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import BoxSpec, Limits, Outcome
 from runnerd.session.registry import Registry
 from runnerd.session.run import Run
+from runnerd.session.session import Stay
 from runnerd.session.viewer import Ended, Viewer
 from runnerd.toolchains import Need, Toolchains
 
@@ -38,11 +39,11 @@ class FakeHost:
 
 @asynccontextmanager
 async def registering(
-    boxes: Boxes | None = None, languages: Toolchains | None = None, host: FakeHost | None = None, **options: Any
+    boxes: Boxes | None = None, languages: Toolchains | None = None, host: FakeHost | None = None
 ) -> AsyncGenerator[Registry]:
     config = Config(boxes=boxes or Boxes())
     async with trio.open_nursery() as nursery:
-        yield Registry(cast(Host, host or FakeHost()), languages or toolchains.load(), config, nursery, **options)
+        yield Registry(cast(Host, host or FakeHost()), languages or toolchains.load(), config, nursery)
 
 
 async def silent(inside: Inside) -> None:
@@ -244,8 +245,8 @@ async def test_an_ended_session_can_be_looked_at_for_a_while_when_that_is_wanted
     world: World, autojump_clock: trio.testing.MockClock
 ) -> None:
     world.programs = [quick]
-    async with registering(linger=60) as registry:
-        session = await registry.start(RUN)
+    async with registering() as registry:
+        session = await registry.start(RUN, stay=Stay(linger=60))
         await ended(session.viewer())
         await trio.sleep(59)
         assert registry.sessions == {session.id: session}

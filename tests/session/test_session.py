@@ -17,7 +17,7 @@ from runnerd.sandbox.spec import BoxSpec, Exit, Limits, Outcome, Window
 from runnerd.session.output import Chunk
 from runnerd.session.program import INPUT_MAX
 from runnerd.session.run import Run
-from runnerd.session.session import COMPILE_SECONDS, DRAIN_SECONDS, START_SECONDS, Session
+from runnerd.session.session import COMPILE_SECONDS, DRAIN_SECONDS, START_SECONDS, Session, Stay
 from runnerd.session.viewer import Ended, Started, Viewer
 from runnerd.toolchains import Plan
 
@@ -38,7 +38,7 @@ async def serving(
 ) -> AsyncGenerator[tuple[Session, Viewer]]:
     world.programs = list(programs)
     plan = Plan({"main.py": b"code"}, compile, ("python3", "main.py"), {"OWN": "1"})
-    session = Session("n1-test", cast(Host, None), BoxSpec(limits=limits), run, plan, detach=detach)
+    session = Session("n1-test", cast(Host, None), BoxSpec(limits=limits), run, plan, stay=Stay(detach=detach))
     viewer = session.viewer()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.serve)
