@@ -64,14 +64,24 @@ class OutOfCredits(RunnerdError):
     code, status, close = "no_credits", 402, 4402
 
 
-class Busy(RunnerdError):
-    """The daemon is full, or draining. `retry_after` is in seconds."""
-
-    code, status, close = "busy", 503, 1013
+class TryLater(RunnerdError):
+    """Nothing is wrong with the request but its time. `retry_after` is in seconds."""
 
     def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
         super().__init__(message, hint=hint or f"try again in {retry_after:g} s")
         self.retry_after = retry_after
+
+
+class Busy(TryLater):
+    """The daemon is full, or draining."""
+
+    code, status, close = "busy", 503, 1013
+
+
+class OverQuota(TryLater):
+    """This key, or this address, has as much as it may have."""
+
+    code, status, close = "quota", 429, 1013
 
 
 class BoxError(RunnerdError):

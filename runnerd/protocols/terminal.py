@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from runnerd.errors import BadRequest, Busy, RunnerdError
+from runnerd.errors import BadRequest, RunnerdError, TryLater
 from runnerd.protocols import (
     Authenticate,
     CloseInput,
@@ -149,7 +149,7 @@ class TerminalAdapter:
         fields: Fields = {"code": error.code, "message": error.message, "hint": error.hint}
         if stream is not None:
             fields["stream"] = stream
-        if isinstance(error, Busy):
+        if isinstance(error, TryLater):
             fields["retry_after"] = error.retry_after
         return _frame("error", **fields)
 

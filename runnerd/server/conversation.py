@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from runnerd.errors import BadRequest, Busy, NotFound, TooLarge
+from runnerd.errors import BadRequest, Busy, NotFound, RunnerdError, TooLarge, Unauthorized
 from runnerd.protocols import (
     Adapter,
     Authenticate,
@@ -32,14 +32,16 @@ from runnerd.protocols import (
     Start,
 )
 from runnerd.sandbox.spec import Window
-from runnerd.server.auth import Doorkeeper
+from runnerd.server import logs
+from runnerd.server.admission import Admission
+from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
+from runnerd.store import StoredKey
 
 if TYPE_CHECKING:
-    from runnerd.session.registry import Registry
     from runnerd.session.session import Session
 
 log = logging.getLogger("runnerd.server.conversation")
@@ -92,35 +94,36 @@ class _Stream:
 
 
 class Conversation:
-    """One client. `key` is what came with the request's head, None when there was none."""
+    """One client at `address`. `key` is what came with the request's head, None when there was none."""
 
     def __init__(
         self,
         transport: Transport,
         adapter: Adapter,
-        registry: "Registry",
+        admission: Admission,
         doorkeeper: Doorkeeper,
         drain: Drain,
+        address: str,
         key: str | None = None,
     ) -> None:
         self._transport = transport
         self._adapter = adapter
-        self._registry = registry
+        self._admission = admission
         self._doorkeeper = doorkeeper
         self._drain = drain
         self._key = key
-        self._known = False
+        self._client = Client(None, address)
+        self._watching = trio.CancelScope()
         self._streams: dict[int, _Stream] = {}
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
         self._sends = 0
 
     async def run(self) -> None:
         """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
-        if self._key is not None and not await self._authenticate(self._key):
-            return
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._tell_of_drain)
-            await self._read()
+            if self._key is None or await self._authenticate(self._key):
+                self._nursery.start_soon(self._tell_of_drain)
+                await self._read()
             self._nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:
@@ -137,14 +140,34 @@ class Conversation:
 
     async def _authenticate(self, key: str) -> bool:
         try:
-            await self._doorkeeper.check(key)
+            known = await self._doorkeeper.check(key)
         except Exception as problem:
-            error = told(problem)
-            await self._tell(Failed(None, error))
-            await self._transport.close(error.close, error.message)
+            await self._send_away(told(problem))
             return False
-        self._known = True
+        self._identify(known)
         return True
+
+    def _identify(self, key: StoredKey) -> None:
+        """The client acts with this key from now on, and until it is revoked."""
+        before = self._client.key
+        self._client = Client(key, self._client.address)
+        if before is None or before.digest != key.digest:
+            logs.bind(key=key.public_key)
+            self._watching.cancel()
+            self._watching = trio.CancelScope()
+            self._nursery.start_soon(self._until_revoked, key, self._watching)
+
+    async def _until_revoked(self, key: StoredKey, scope: trio.CancelScope) -> None:
+        with scope:
+            revoked = trio.Event()
+            with self._doorkeeper.revocations.watch(key, revoked.set):
+                await revoked.wait()
+            await self._send_away(Unauthorized("the key was revoked, or has a new secret"))
+            self._nursery.cancel_scope.cancel()
+
+    async def _send_away(self, error: RunnerdError) -> None:
+        await self._tell(Failed(None, error))
+        await self._transport.close(error.close, error.message)
 
     async def _obey(self, command: Command) -> None:
         try:
@@ -162,8 +185,6 @@ class Conversation:
             await self._tell(Failed(getattr(command, "stream", None), told(problem)))
 
     def _admit(self, command: Start) -> _Stream:
-        if not self._known:
-            self._doorkeeper.refuse_anonymous()
         number = command.stream
         if number in self._streams:
             raise BadRequest(f"stream {number} has a program already", hint="choose another number")
@@ -237,7 +258,7 @@ class Conversation:
         session: Session | None = None
         try:
             with stream.scope:
-                session = await self._registry.start(run_of(start))
+                session = await self._admission.start(self._client, run_of(start))
                 stream.viewer = session.viewer()
                 stream.session = session
                 for command in stream.early:

@@ -52,8 +52,8 @@ class Session:
     """What a client starts, watches and leaves. `serve` runs it; everything else may be called at any time.
 
     `state` is created, running, waiting (for input), and at the end finished (by itself) or terminated (by a limit, a
-    client or a failure). `asked` is trio's time of the request, `detach` how many seconds it lives on after its last
-    viewer left.
+    client or a failure); `over` is set then. `asked` is trio's time of the request, `detach` how many seconds it lives
+    on after its last viewer left.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class Session:
         self.run = run
         self.state: State = "created"
         self.ended: Ended | None = None
+        self.over = trio.Event()
         self._asked = trio.current_time() if asked is None else asked
         self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
         self.log = self.feed.log
@@ -346,6 +347,7 @@ class Session:
         self._begun.set()
         self._running.set()
         self.feed.mark(self.ended)
+        self.over.set()
 
     # --- what viewers are told -------------------------------------------------------------------------------------
 
