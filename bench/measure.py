@@ -24,6 +24,7 @@ import trio_websocket
 
 RUNNERD = Path(sys.executable).with_name("runnerd")
 HELLO = "print('hello')\n"
+OPTIONS = ("--limits", "auto", "--auth", "open")
 PYTHON = "/usr/bin/python3"
 INPUT = struct.Struct(">BI")
 
@@ -38,7 +39,7 @@ class Daemon:
             self.port = probe.getsockname()[1]
         began = time.perf_counter()
         self._process = subprocess.Popen(
-            [RUNNERD, "serve", "--listen", f"127.0.0.1:{self.port}", "--limits", "auto", "--state-dir", str(folder)],
+            [RUNNERD, "serve", "--listen", f"127.0.0.1:{self.port}", *OPTIONS, "--state-dir", str(folder)],
             stderr=subprocess.DEVNULL,
         )
         while True:

@@ -1,6 +1,7 @@
 """The configuration: TOML -> typed values. Without a file the defaults hold."""
 
 import difflib
+import ipaddress
 import json
 import os
 import re
@@ -20,6 +21,8 @@ HeadSize = Annotated[int, Meta(ge=1024, le=1024**2)]
 OutputSize = Annotated[int, Meta(ge=0, le=2**50)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1, le=2**20)]
+Runs = Annotated[int, Meta(ge=0, le=10**6)]
+Credits = Annotated[int, Meta(ge=0, le=10**9)]
 Uid = Annotated[int, Meta(ge=1000, le=2**32 - 2)]
 
 SIZES = (Size, HeadSize, OutputSize)
@@ -124,6 +127,11 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Origins of pages that may open WebSockets, beside the daemon's own; "*" allows all."""
     hosts: tuple[str, ...] = ()
     """Host names a proxy may ask for on a loopback listener, beside localhost; "*" allows all."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks of proxies whose X-Forwarded-For, X-Request-Id and PROXY headers count; "unix": who connects to a Unix
+    socket."""
+    proxy_protocol: bool = False
+    """Trusted proxies begin each connection by a header of the PROXY protocol, version 1 or 2."""
     connections: Count = 4096
     message_size: Size = 16 * 1024**2
     head_timeout: Seconds = 10.0
@@ -144,8 +152,46 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Auth(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may run programs."""
 
-    anonymous: Literal["auto", "always", "never"] = "auto"
-    """Without a key: auto allows it only when the daemon listens on loopback or a Unix socket."""
+    mode: Literal["keys", "open"] = "keys"
+    """open: a key is not needed, and one that is given must be right. Refused where others can connect."""
+    force_open: bool = False
+    """Allow `open` beyond loopback too."""
+    query_key: bool = False
+    """Take keys from `?api_key=` as well: addresses end up in histories and logs."""
+    token_valid: Seconds = 300.0
+    """How old a widget's token may be."""
+
+
+class KeyQuota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a key may do that has no rules of its own. 0 runs, and no names: without limit."""
+
+    runs_at_a_time: Runs = 0
+    runs_per_minute: Runs = 0
+    profiles: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
+
+
+class AddressQuota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What clients of one address may do that give no key. 0: without limit."""
+
+    runs_at_a_time: Runs = 0
+    runs_per_minute: Runs = 0
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may start how much."""
+
+    key: KeyQuota = KeyQuota()
+    address: AddressQuota = AddressQuota()
+
+
+class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Credits that a key pays."""
+
+    space: Credits = 1
+    """For a space as it is made."""
+    run: Credits = 0
+    """For a run outside of spaces."""
 
 
 class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,6 +208,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """HOST:PORT, [IPV6]:PORT or unix:PATH."""
     state_dir: str = ""
     """Empty: /var/lib/runnerd for root, else $XDG_STATE_HOME/runnerd."""
+    store: str = ""
+    """Of keys and credits. Empty: SQLite in the state folder; or postgresql://..."""
     node: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}$")] = "n1"
     bubblewrap: str = ""
     """Empty: `bwrap` on PATH."""
@@ -173,6 +221,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     http: Http = Http()
     drain: Drain = Drain()
     auth: Auth = Auth()
+    quota: Quota = Quota()
+    prices: Prices = Prices()
 
     @property
     def state(self) -> Path:
@@ -218,6 +268,15 @@ def parse(data: dict[str, Any], source: str = "configuration") -> Config:
     config = msgspec.structs.replace(config, profiles=profiles)
     if config.uids.last < config.uids.first:
         raise ConfigError(f"{source}: uids.last is {config.uids.last}, less than uids.first ({config.uids.first})")
+    for each in config.http.trusted_proxies:
+        try:
+            if each != "unix":
+                ipaddress.ip_network(each)
+        except ValueError as problem:
+            raise ConfigError(
+                f"{source}: http.trusted_proxies holds {_shown(each)}: {problem}",
+                hint='expected networks such as "10.0.0.0/8" or "::1", or "unix"',
+            ) from None
     return config
 
 

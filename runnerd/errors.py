@@ -69,10 +69,8 @@ class OutOfCredits(RunnerdError):
     code, status, close = "no_credits", 402, 4402
 
 
-class Busy(RunnerdError):
-    """The daemon is full, or draining. `retry_after` is in seconds."""
-
-    code, status, close = "busy", 503, 1013
+class TryLater(RunnerdError):
+    """Nothing is wrong with the request but its time. `retry_after` is in seconds."""
 
     def __init__(self, message: str, *, retry_after: float, hint: str = "") -> None:
         super().__init__(message, hint=hint or f"try again in {retry_after:g} s")
@@ -80,6 +78,18 @@ class Busy(RunnerdError):
 
     def fields(self) -> dict[str, Any]:
         return {**super().fields(), "retry_after": self.retry_after}
+
+
+class Busy(TryLater):
+    """The daemon is full, or draining."""
+
+    code, status, close = "busy", 503, 1013
+
+
+class OverQuota(TryLater):
+    """This key, or this address, has as much as it may have."""
+
+    code, status, close = "quota", 429, 1013
 
 
 class BoxError(RunnerdError):

@@ -67,7 +67,7 @@ def test_other_profiles_start_from_default_as_it_is_set(tmp_path: Path) -> None:
         ({"profiles": {"p": {"wal": 1}}}, "unknown key profiles.p.wal", "did you mean profiles.p.wall?"),
         ({"profiles": {"p": 1}}, "profiles.p is 1: expected a table", ""),
         ({"profiles": 3}, "profiles is 3: expected tables", ""),
-        ({"auth": {"anonymous": "maybe"}}, 'auth.anonymous is "maybe": expected one of always, auto, never', ""),
+        ({"auth": {"mode": "maybe"}}, 'auth.mode is "maybe": expected one of keys, open', ""),
         ({"uids": {"first": 5000, "last": 4000}}, "uids.last is 4000", ""),
         ({"uids": {"last": 2**32 - 1}}, "uids.last is 4294967295", ""),
         ({"http": {"origins": "*"}}, 'http.origins is "*": expected a list of text', ""),
@@ -93,7 +93,7 @@ toml_values = st.recursive(
     max_leaves=5,
 )
 keys = st.sampled_from([*Config.__struct_fields__, "x"])
-inner_keys = st.sampled_from(["max", "first", "seconds", "anonymous", "origins", "head_size", "default", "memory"])
+inner_keys = st.sampled_from(["max", "first", "seconds", "mode", "origins", "head_size", "default", "memory"])
 
 
 @given(st.dictionaries(keys, toml_values | st.dictionaries(inner_keys, toml_values)))
@@ -137,11 +137,24 @@ def meant(cell: str, value: object) -> object:
     return {"empty": "", "none": ()}.get(cell, cell)
 
 
+def nested(name: str, table: msgspec.Struct) -> dict[str, dict[str, Any]]:
+    """A table's settings by its title; the tables within it have their own."""
+    settings = msgspec.structs.asdict(table)
+    within = {key: value for key, value in settings.items() if isinstance(value, msgspec.Struct)}
+    plain = {key: value for key, value in settings.items() if key not in within}
+    tables = {name: plain} if plain else {}
+    for key, value in within.items():
+        tables |= nested(f"{name}.{key}", value)
+    return tables
+
+
 def test_every_key_is_documented_with_its_default() -> None:
     sections = documented()
     plain = {name: value for name, value in msgspec.structs.asdict(Config()).items() if name != "profiles"}
-    tables = {name: msgspec.structs.asdict(value) for name, value in plain.items() if isinstance(value, msgspec.Struct)}
-    tables["Top level"] = {name: value for name, value in plain.items() if name not in tables}
+    tables = {"Top level": {name: value for name, value in plain.items() if not isinstance(value, msgspec.Struct)}}
+    for name, value in plain.items():
+        if isinstance(value, msgspec.Struct):
+            tables |= nested(name, value)
     for title, settings in tables.items():
         assert {row[0]: meant(row[1], settings[row[0]]) for row in sections.pop(title)} == settings, title
     profiles = Config().profiles

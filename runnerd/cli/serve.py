@@ -36,6 +36,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--limits", choices=("cgroup", "best-effort", "auto"), default="cgroup", help="how limits are held"
     )
+    parser.add_argument(
+        "--auth",
+        choices=("keys", "open"),
+        help="whether a key is needed; open is for loopback and Unix sockets (default: auth.mode, which is keys)",
+    )
     parser.set_defaults(func=serve)
 
 
@@ -48,6 +53,8 @@ def serve(args: argparse.Namespace) -> int:
             changes["listen"] = args.listen
         if args.state_dir is not None:
             changes["state_dir"] = str(args.state_dir.absolute())
+        if args.auth is not None:
+            changes["auth"] = msgspec.structs.replace(settings.auth, mode=args.auth)
         # Here, not above: --help and a wrong setting should not wait for all that a daemon loads. It is a tenth
         # faster without looking for garbage, of which there is none.
         gc.disable()

@@ -26,19 +26,14 @@ class Authenticate:
 
 
 @dataclass(frozen=True, slots=True)
-class Present:
-    """A widget's token, for what is started from now on. "" when none was sent."""
-
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
 class Start:
     """Run `files` by a language's toolchain, or `argv` as it is when given. The path "" is the toolchain's own name."""
 
     stream: int
     language: str
     profile: str = "default"
+    token: str | None = None
+    """A widget's, in whose name it is started; otherwise in that of the connection's key."""
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     main: str | None = None
     args: tuple[str, ...] = ()
@@ -98,7 +93,7 @@ class Ping:
     id: str | int | None
 
 
-Command = Authenticate | Present | Start | Attach | Input | CloseInput | Resize | Signal | Kill | Ping
+Command = Authenticate | Start | Attach | Input | CloseInput | Resize | Signal | Kill | Ping
 
 
 # --- events: what happened -------------------------------------------------------------------------------------

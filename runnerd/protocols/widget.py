@@ -16,7 +16,6 @@ from runnerd.protocols import (
     Input,
     Kill,
     Output,
-    Present,
     Resize,
     Signal,
     Start,
@@ -99,14 +98,14 @@ class WidgetAdapter:
             stream=next(self._streams),
             language=data.text("language"),
             profile=PROFILE,
+            token=data.optional("token"),
             files={"": data.text("code").encode()},
             mode="split",
             rows=data.cells("rows", 24),
             cols=data.cells("cols", 80),
         )
-        token = data.optional("token") or ""
         self._stream = start.stream
-        return [Present(token), start]
+        return [start]
 
     def _running(self) -> int:
         if self._stream is None:

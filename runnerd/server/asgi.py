@@ -47,7 +47,7 @@ class _Server(TCPServer):
         """What the overridden method does for a stream without TLS; the stream stays open at an Upgrade, and when
         HeadTooLarge is raised."""
         socket = self.stream.socket
-        client = parse_socket_addr(socket.family, socket.getpeername())
+        client = (self.stream.peer, 0)
         server = parse_socket_addr(socket.family, socket.getsockname())
         refused: HeadTooLarge | None = None
         async with TaskGroup() as task_group:

@@ -1,43 +1,70 @@
-"""Who may start programs: keys from headers or messages, checked against the store, and anonymous use."""
+"""Who asks: keys and tokens from headers and messages, checked against the store."""
 
-from collections.abc import Callable
-from typing import Literal
+import time
+from dataclasses import dataclass
+from urllib.parse import parse_qs
 
-import trio
-
-from runnerd.errors import Unauthorized
+from runnerd import tokens
+from runnerd.config import Auth
+from runnerd.errors import ConfigError, NotFound, Unauthorized
+from runnerd.server.accounts import Accounts
 from runnerd.server.head import Head
+from runnerd.server.revocations import Revocations
+from runnerd.store import StoredKey
 
-Anonymous = Literal["auto", "always", "never"]
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who asks, for admission: the key that was given and checked, if any; and an address as text ("unix" for a Unix
+    socket)."""
+
+    key: StoredKey | None
+    address: str
 
 
 class Doorkeeper:
-    """Checks keys. `verify` raises Unauthorized for a wrong one; it reads a database, so it runs in a thread.
+    """Checks keys and tokens; `revocations` tells when one that was right is no more. `open`: none is needed."""
 
-    Anonymous use "auto" is allowed where only this machine can connect (`loopback`).
-    """
+    def __init__(self, accounts: Accounts, settings: Auth) -> None:
+        self._accounts = accounts
+        self._settings = settings
+        self.open = settings.mode == "open"
+        self.revocations = Revocations(accounts)
 
-    def __init__(self, verify: Callable[[str], object], *, anonymous: Anonymous, loopback: bool) -> None:
-        self._verify = verify
-        self.anonymous = anonymous == "always" or (anonymous == "auto" and loopback)
-        # One at a time: the store's connection is shared, and a flood of wrong keys must not take every thread.
-        self._limiter = trio.CapacityLimiter(1)
+    async def check(self, key: str) -> StoredKey:
+        """The key of a secret. Raises Unauthorized, also where none would be needed."""
+        return await self._accounts.ask(lambda store: store.verify(key))
 
-    async def check(self, key: str) -> None:
-        """Raise Unauthorized unless the key is known."""
-        await trio.to_thread.run_sync(self._verify, key, limiter=self._limiter)
+    async def check_token(self, text: str) -> StoredKey | None:
+        """The key that signed a widget's token; None, and no check, where no key is needed. Raises Unauthorized."""
+        if self.open:
+            return None
+        token = tokens.parse(text)
+        try:
+            key = await self._accounts.ask(lambda store: store.key(token.public_key))
+        except NotFound:
+            key = None
+        if key is None or key.revoked:
+            raise tokens.BadToken("the token's key is not known", hint="runnerd keys list shows those that are")
+        tokens.verify(token, key.digest, time.time(), self._settings.token_valid)
+        return key
 
-    async def check_token(self, token: str) -> None:
-        """A widget's token."""
-
-    def refuse_anonymous(self) -> None:
-        """Raise Unauthorized when nothing may be started without a key."""
-        if not self.anonymous:
+    def require_key(self, client: Client) -> None:
+        """Raise Unauthorized when a key is needed and none was given."""
+        if client.key is None and not self.open:
             raise Unauthorized("a key is needed", hint="send Authorization: Bearer KEY, or an auth message first")
+
+    def key_in(self, head: Head) -> str | None:
+        """The key that a request carries; from its query only where that is configured. Raises Unauthorized for a
+        scheme that is not known."""
+        key = key_in(head)
+        if key is None and self._settings.query_key:
+            key = parse_qs(head.target.partition("?")[2]).get("api_key", [None])[-1]
+        return key
 
 
 def key_in(head: Head) -> str | None:
-    """The key that a request carries. Raises Unauthorized for a scheme that is not known."""
+    """The key that a request's headers carry. Raises Unauthorized for a scheme that is not known."""
     authorization = head.get("authorization")
     if authorization is not None:
         scheme, _, key = authorization.partition(" ")
@@ -45,3 +72,12 @@ def key_in(head: Head) -> str | None:
             raise Unauthorized("Authorization is not a bearer key", hint="send Authorization: Bearer KEY")
         return key.strip()
     return head.get("x-api-key")
+
+
+def check_settings(settings: Auth, listen: str, *, loopback: bool) -> None:
+    """Raise ConfigError when others than this machine could run programs without a key, unless that is forced."""
+    if settings.mode == "open" and not loopback and not settings.force_open:
+        raise ConfigError(
+            f'auth.mode is "open", and others can connect to {listen}',
+            hint='keep to keys (auth.mode = "keys"), listen on loopback, or set auth.force_open = true',
+        )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from runnerd.errors import BadRequest, Busy, NotFound, TooLarge
+from runnerd.errors import BadRequest, Busy, NotFound, RunnerdError, TooLarge, Unauthorized
 from runnerd.protocols import (
     Adapter,
     Attach,
@@ -28,21 +28,22 @@ from runnerd.protocols import (
     Kill,
     Ping,
     Pong,
-    Present,
     Resize,
     Signal,
     Start,
 )
 from runnerd.sandbox.spec import Window
-from runnerd.server.auth import Doorkeeper
+from runnerd.server import logs
+from runnerd.server.admission import Admission
+from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
 from runnerd.session.output import Chunk as Output
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
+from runnerd.store import StoredKey
 
 if TYPE_CHECKING:
-    from runnerd.session.registry import Registry
     from runnerd.session.session import Session
 
 log = logging.getLogger("runnerd.server.conversation")
@@ -92,42 +93,43 @@ class _Stream:
 
 
 class Conversation:
-    """One client. `key` is what came with the request's head, None when there was none; `attach` is a session that it
-    came to watch. `once`: it is about one program, and over with it."""
+    """One client at `address`. `key` is what came with the request's head, None when there was none; `attach` is a
+    session that it came to watch. `once`: it is about one program, and over with it."""
 
     def __init__(
         self,
         transport: Transport,
         adapter: Adapter,
-        registry: "Registry",
+        admission: Admission,
         doorkeeper: Doorkeeper,
         drain: Drain,
+        address: str,
         key: str | None = None,
         attach: Attach | None = None,
         once: bool = False,
     ) -> None:
         self._transport = transport
         self._adapter = adapter
-        self._registry = registry
+        self._admission = admission
         self._doorkeeper = doorkeeper
         self._drain = drain
         self._key = key
+        self._client = Client(None, address)
+        self._watching = trio.CancelScope()
         self._attach = attach
         self._once = once
-        self._known = False
         self._streams: dict[int, _Stream] = {}
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
         self._sends = 0
 
     async def run(self) -> None:
         """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
-        if self._key is not None and not await self._authenticate(self._key):
-            return
         async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(self._tell_of_drain)
-            if self._attach is not None:
-                await self._obey(self._attach)
-            await self._read()
+            if self._key is None or await self._authenticate(self._key):
+                self._nursery.start_soon(self._tell_of_drain)
+                if self._attach is not None:
+                    await self._obey(self._attach)
+                await self._read()
             self._nursery.cancel_scope.cancel()
 
     async def _read(self) -> None:
@@ -146,14 +148,34 @@ class Conversation:
 
     async def _authenticate(self, key: str) -> bool:
         try:
-            await self._doorkeeper.check(key)
+            known = await self._doorkeeper.check(key)
         except Exception as problem:
-            error = told(problem)
-            await self._tell(Failed(None, error))
-            await self._transport.close(error.close, error.message)
+            await self._send_away(told(problem))
             return False
-        self._known = True
+        self._identify(known)
         return True
+
+    def _identify(self, key: StoredKey) -> None:
+        """The client acts with this key from now on, and until it is revoked."""
+        before = self._client.key
+        self._client = Client(key, self._client.address)
+        if before is None or before.digest != key.digest:
+            logs.bind(key=key.public_key)
+            self._watching.cancel()
+            self._watching = trio.CancelScope()
+            self._nursery.start_soon(self._until_revoked, key, self._watching)
+
+    async def _until_revoked(self, key: StoredKey, scope: trio.CancelScope) -> None:
+        with scope:
+            revoked = trio.Event()
+            with self._doorkeeper.revocations.watch(key, revoked.set):
+                await revoked.wait()
+            await self._send_away(Unauthorized("the key was revoked, or has a new secret"))
+            self._nursery.cancel_scope.cancel()
+
+    async def _send_away(self, error: RunnerdError) -> None:
+        await self._tell(Failed(None, error))
+        await self._transport.close(error.close, error.message)
 
     async def _obey(self, command: Command) -> None:
         try:
@@ -169,19 +191,15 @@ class Conversation:
                     await self._pass_on(command)
                 case Authenticate():
                     raise AssertionError("handled by the reader")
-                case Present(token):
-                    await self._doorkeeper.check_token(token)
         except Exception as problem:
             stream = getattr(command, "stream", None)
             await self._tell(Failed(stream, told(problem), over=stream not in self._streams))
 
     def _admit(self, command: Start) -> _Stream:
-        if not self._known:
-            self._doorkeeper.refuse_anonymous()
         number = command.stream
         if number in self._streams:
             raise BadRequest(f"stream {number} has a program already", hint="choose another number")
-        most = self._registry.profile(command.profile).runs
+        most = self._admission.profile(command.profile).runs
         if sum(stream.profile == command.profile for stream in self._streams.values()) >= most:
             raise Busy(f"this connection may run {most} at a time", retry_after=1, hint="end one first")
         stream = self._streams[number] = _Stream(number, command.profile)
@@ -252,7 +270,7 @@ class Conversation:
         session: Session | None = None
         try:
             with stream.scope:
-                session = await self._registry.start(run_of(start), profile=start.profile)
+                session = await self._admission.start(await self._starter(start), run_of(start), profile=start.profile)
                 stream.viewer = session.viewer()
                 stream.session = session
                 for command in stream.early:
@@ -274,12 +292,17 @@ class Conversation:
         if self._drain.begun.is_set():
             await self._leave_if_idle()
 
+    async def _starter(self, start: Start) -> Client:
+        """Who starts it: the connection's client, or who signed the token that came along. Raises Unauthorized."""
+        key = None if start.token is None else await self._doorkeeper.check_token(start.token)
+        return self._client if key is None else Client(key, self._client.address)
+
     def _leave_if_over(self) -> None:
         if self._once:
             self._nursery.cancel_scope.cancel()
 
     async def _watch(self, attach: Attach) -> None:
-        session = self._registry.find(attach.session)
+        session = self._admission.find(attach.session)
         stream = self._streams[attach.stream] = _Stream(attach.stream, "")
         stream.session, stream.viewer = session, session.viewer(attach.offset)
         try:

@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs
 
 import prctl
@@ -24,11 +24,14 @@ from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
 from runnerd.server import address, assets, logs, orphans
+from runnerd.server.accounts import Accounts
+from runnerd.server.admission import Admission
 from runnerd.server.asgi import HttpServer
-from runnerd.server.auth import Doorkeeper, key_in
+from runnerd.server.auth import Client, Doorkeeper, check_settings
 from runnerd.server.conversation import Conversation, Drain, Transport
+from runnerd.server.forwarded import Proxies
 from runnerd.server.head import Head
-from runnerd.server.http import Language, Site, head_of, make_app
+from runnerd.server.http import Language, Site, asked_of, head_of, make_app
 from runnerd.server.listener import Listener, ServeWebSocket, Settings
 from runnerd.server.metrics import Metric
 from runnerd.server.notify import notify
@@ -39,7 +42,9 @@ from runnerd.server.translate import run_of
 from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket
 from runnerd.session.registry import Registry
 from runnerd.session.session import Stay
-from runnerd.store import Store
+
+if TYPE_CHECKING:
+    from runnerd.store.database import Store
 
 log = logging.getLogger("runnerd.server")
 
@@ -65,6 +70,7 @@ def run_daemon(config: Config, limits: LimitsWish) -> None:
     """
     begun = time.monotonic()
     where = address.parse(config.listen)
+    check_settings(config.auth, str(where), loopback=where.loopback)
     prepare_process()
     with ExitStack() as stack:
         sockets = address.listen(where)
@@ -99,10 +105,11 @@ class Daemon:
         self._config = config
         self._host = host
         self._toolchains = languages
-        self._stack = stack
-        self._store: Store | None = None
+        self._accounts = Accounts(self._open_store)
+        stack.callback(self._accounts.close)
+        self._proxies = Proxies(config.http.trusted_proxies)
         self._gate = Gate(config.http.origins, config.http.hosts, loopback=loopback)
-        self._doorkeeper = Doorkeeper(self._verify, anonymous=config.auth.anonymous, loopback=loopback)
+        self._doorkeeper = Doorkeeper(self._accounts, config.auth)
         self._drain = Drain(config.drain.seconds)
 
     async def run(self, where: address.Address, sockets: list[socket.socket], begun: float) -> None:
@@ -110,9 +117,13 @@ class Daemon:
         with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
             async with trio.open_nursery() as nursery:
                 self._registry = self._make_registry(self._host, self._toolchains, self._config, nursery)
+                self._admission = Admission(
+                    self._registry, self._toolchains, self._doorkeeper, self._accounts, self._config, nursery
+                )
                 self._http = HttpServer(make_app(self._site()), head_size=self._config.http.head_size)
-                self._listener = Listener(self._settings(), self._gate, self._http, self._websockets())
+                self._listener = Listener(self._settings(), self._gate, self._http, self._websockets(), self._proxies)
                 nursery.start_soon(orphans.reap)
+                nursery.start_soon(self._doorkeeper.revocations.run)
                 async with trio.open_nursery() as connections:
                     accepting = trio.CancelScope()
                     nursery.start_soon(self._accept, accepting, sockets, connections)
@@ -135,6 +146,10 @@ class Daemon:
             log.warning("limits: best-effort (rlimits and a watcher stand in for cgroup v2)")
         else:
             log.info("limits: %s", mode)
+        if self._doorkeeper.open:
+            log.warning("auth: open (whoever can connect may run programs, without a key)")
+        else:
+            log.info("auth: keys (runnerd keys create makes one)")
         took = round((time.monotonic() - begun) * 1000)
         log.info("listening on %s", shown, extra={"milliseconds": took})
         notify(f"READY=1\nSTATUS=listening on {shown}, limits: {mode}")
@@ -184,42 +199,48 @@ class Daemon:
         subprotocols: tuple[str, ...] = (),
         attach: Attach | None = None,
     ) -> None:
-        key = key_in(head)
+        key, address = self._doorkeeper.key_in(head), stream.asked.address
 
         async def converse(transport: WebSocketTransport) -> None:
-            await self._conversation(transport, adapter, key, attach, once=attach is not None).run()
+            await self._conversation(transport, adapter, address, key, attach, once=attach is not None).run()
 
         http = self._config.http
         keepalive = Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
         await serve_websocket(stream, head, keepalive, subprotocols, converse)
 
     def _conversation(
-        self, transport: Transport, adapter: Adapter, key: str | None, attach: Attach | None = None, *, once: bool
+        self,
+        transport: Transport,
+        adapter: Adapter,
+        address: str,
+        key: str | None,
+        attach: Attach | None = None,
+        *,
+        once: bool,
     ) -> Conversation:
-        return Conversation(transport, adapter, self._registry, self._doorkeeper, self._drain, key, attach, once)
+        return Conversation(
+            transport, adapter, self._admission, self._doorkeeper, self._drain, address, key, attach, once
+        )
 
     def _converse_once(self, request: Request) -> Converse:
-        key = key_in(head_of(request.scope))
+        key, address = self._doorkeeper.key_in(head_of(request.scope)), asked_of(request).address
 
         async def converse(transport: Transport, adapter: Adapter) -> None:
-            await self._conversation(transport, adapter, key, once=True).run()
+            await self._conversation(transport, adapter, address, key, once=True).run()
 
         return converse
 
     async def _create_session(self, request: Request, start: Start) -> str:
-        key = key_in(head_of(request.scope))
-        if key is None:
-            self._doorkeeper.refuse_anonymous()
-        else:
-            await self._doorkeeper.check(key)
-        session = await self._registry.start(run_of(start), profile=start.profile, stay=STAY)
+        key = self._doorkeeper.key_in(head_of(request.scope))
+        known = None if key is None else await self._doorkeeper.check(key)
+        client = Client(known, asked_of(request).address)
+        session = await self._admission.start(client, run_of(start), profile=start.profile, stay=STAY)
         return session.id
 
-    def _verify(self, key: str) -> object:
-        if self._store is None:
-            self._store = Store(self._config.state)
-            self._stack.callback(self._store.close)
-        return self._store.verify(key)
+    def _open_store(self) -> "Store":
+        from runnerd.store.database import open_store  # takes a while to load, and loopback may never need it
+
+        return open_store(self._config.store, self._config.state)
 
     def _settings(self) -> Settings:
         http = self._config.http
@@ -228,6 +249,7 @@ class Daemon:
             head_timeout=http.head_timeout,
             head_size=http.head_size,
             send_deadline=http.send_deadline,
+            proxy_protocol=http.proxy_protocol,
         )
 
     def _site(self) -> Site:
@@ -239,10 +261,12 @@ class Daemon:
             metrics=self._metrics,
             full=self._refuse_when_full,
             draining=self._drain.begun.is_set,
-            body_size=self._config.http.message_size,
             converse=self._converse_once,
             create_session=self._create_session,
             kill_session=lambda session_id: self._registry.find(session_id).kill("its client ended it"),
+            auth=self._config.auth.mode,
+            body_size=self._config.http.message_size,
+            proxies=self._proxies,
         )
 
     def _languages(self) -> list[Language]:

@@ -1,8 +1,8 @@
 """Everything that is not a WebSocket: the REST routes, the page, and headers that every answer carries."""
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import msgspec
 from starlette.applications import Starlette
@@ -13,18 +13,20 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runnerd.errors import Busy, NotFound, RunnerdError, TooLarge
+from runnerd.errors import Busy, NotFound, RunnerdError
 from runnerd.protocols import Start, sessions, ws
 from runnerd.protocols.fields import Fields
 from runnerd.protocols.terminal import PATH
 from runnerd.sandbox.spec import LimitsMode
-from runnerd.server import oneshot, openapi
+from runnerd.server import cors, logs, oneshot, openapi
+from runnerd.server.asked import Asked, identify
 from runnerd.server.assets import Asset
+from runnerd.server.forwarded import Proxies
 from runnerd.server.head import Head, UpgradeRequired
 from runnerd.server.metrics import Metric, render
 from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
-from runnerd.server.trouble import body, extra_headers, told
+from runnerd.server.trouble import PROBLEM, body, extra_headers, told
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -64,7 +66,8 @@ class Site:
     """What the routes show and do. The callables are asked at each request.
 
     `full` raises Busy when no run could start now; `draining` says whether the daemon stops; `converse` gives what
-    carries one run over a request, `create_session` makes one of protocol 003 and tells its id. `body_size` in bytes.
+    carries one run over a request, `create_session` makes one of protocol 003 and tells its id. `body_size` is the
+    largest body of a request, in bytes.
     """
 
     gate: Gate
@@ -74,10 +77,12 @@ class Site:
     metrics: Callable[[], Iterable[Metric]]
     full: Callable[[], None]
     draining: Callable[[], bool]
-    body_size: int
     converse: Callable[[Request], Converse]
     create_session: Callable[[Request, Start], Awaitable[str]]
     kill_session: Callable[[str], None]
+    auth: Literal["keys", "open"] = "keys"
+    body_size: int = 16 * 1024**2
+    proxies: Proxies = field(default_factory=lambda: Proxies(()))
 
 
 def make_app(site: Site) -> ASGIApp:
@@ -101,7 +106,7 @@ def routes(site: Site) -> list[Route]:
         return _json({"status": "ok"})
 
     async def languages(request: Request) -> Response:
-        return _json({"languages": site.languages(), "limits": site.limits})
+        return _json({"languages": site.languages(), "limits": site.limits, "auth": site.auth})
 
     async def document(request: Request) -> Response:
         return _json(openapi.document())
@@ -115,10 +120,10 @@ def routes(site: Site) -> list[Route]:
         raise UpgradeRequired("this is a WebSocket's address", hint="connect by WebSocket, see docs/protocol.md")
 
     async def run(request: Request) -> Response:
-        return await oneshot.execute(request, await _body(request, site.body_size), site.converse(request))
+        return await oneshot.execute(request, await request.body(), site.converse(request))
 
     async def create_session(request: Request) -> Response:
-        start = sessions.start_of(Fields.decode(await _body(request, site.body_size)))
+        start = sessions.start_of(Fields.decode(await request.body()))
         return _json({"sessionId": await site.create_session(request, start)})
 
     async def delete_session(request: Request) -> Response:
@@ -143,24 +148,19 @@ def routes(site: Site) -> list[Route]:
     ]
 
 
-async def _body(request: Request, most: int) -> bytes:
-    """The whole body. Raises TooLarge as soon as there is more than that."""
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most:
-            raise TooLarge(f"the request's body is larger than {most} bytes")
-    return bytes(body)
-
-
 class _Guard:
-    """Around the app: refuses foreign hosts, adds the headers of every answer, lets no exception out."""
+    """Around the app: refuses foreign hosts, what foreign pages may not send, and bodies that are too large; adds the
+    headers of every answer; lets no exception out."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        head = head_of(scope)
+        asked = identify(head, (scope.get("client") or ("", 0))[0], self._site.proxies)
+        scope.setdefault("state", {})["asked"] = asked
+        logs.bind(request=asked.id, client=asked.address)
         begun = False
 
         async def send_with_headers(message: Message) -> None:
@@ -169,22 +169,57 @@ class _Guard:
                 begun = True
                 headers = MutableHeaders(scope=message)
                 headers.update(ALWAYS)
+                headers["X-Request-Id"] = asked.id
+                headers.update(cors.answer_headers(self._site.gate, head))
+                headers.add_vary_header("Origin")
                 if self._site.draining():
                     headers["Connection"] = "close"
             await send(message)
 
         try:
-            self._site.gate.check_host(head_of(scope))
-            await self._app(scope, receive, send_with_headers)
+            self._site.gate.check_host(head)
+            if cors.is_preflight(head):
+                self._site.gate.check_origin(head)
+                await Response(status_code=204, headers=cors.preflight_headers())(scope, receive, send_with_headers)
+                return
+            if head.method not in cors.SAFE:
+                self._site.gate.check_origin(head)
+            await self._app(scope, _measured(receive, head, self._site.body_size), send_with_headers)
         except Exception as problem:
             # The app's own handler has told the client and the log of what it raises again.
             if not begun:
                 await _respond(told(problem))(scope, receive, send_with_headers)
 
 
+def _measured(receive: Receive, head: Head, limit: int) -> Receive:
+    """A request's body, which raises TooLarge when more comes than `limit` bytes: at once when it is announced."""
+    error = TooLarge(f"the request's body is longer than {limit} bytes", hint="http.message_size is the limit")
+    announced = head.get("content-length") or "0"
+    if announced.isdigit() and int(announced) > limit:
+        raise error
+    received = 0
+
+    async def receive_measured() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise error
+        return message
+
+    return receive_measured
+
+
 def head_of(scope: Scope) -> Head:
+    """A request's head as WebSockets have it, for what serves both."""
     headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"])
-    return Head(scope["method"], scope["path"], scope["http_version"], headers)
+    query = scope.get("query_string", b"").decode("latin-1")
+    return Head(scope["method"], f"{scope['path']}?{query}" if query else scope["path"], scope["http_version"], headers)
+
+
+def asked_of(request: Request) -> Asked:
+    """The request's id, and the address that counts for quotas."""
+    return request.state.asked
 
 
 def _asset(asset: Asset, request: Request) -> Response:
@@ -207,9 +242,7 @@ def _json(value: Any) -> Response:
 
 
 def _respond(error: RunnerdError, headers: dict[str, str] | None = None) -> Response:
-    return Response(
-        body(error), error.status, headers={**extra_headers(error), **(headers or {})}, media_type="application/json"
-    )
+    return Response(body(error), error.status, headers={**extra_headers(error), **(headers or {})}, media_type=PROBLEM)
 
 
 async def _error(request: Request, problem: Exception) -> Response:

@@ -9,6 +9,9 @@ from typing import Protocol
 import trio
 
 from runnerd.errors import Busy, NotFound, RunnerdError
+from runnerd.server import logs, proxy_protocol
+from runnerd.server.asked import identify, new_id
+from runnerd.server.forwarded import Proxies, canonical
 from runnerd.server.head import Head, HeadParser
 from runnerd.server.origin import Gate
 from runnerd.server.stream import ConnectionStream
@@ -37,26 +40,36 @@ ServeWebSocket = Callable[[ConnectionStream, Head], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Seconds and bytes; `connections` is how many may be open at a time."""
+    """Seconds and bytes; `connections` is how many may be open at a time. With `proxy_protocol`, trusted proxies begin
+    by its header."""
 
     connections: int = 4096
     head_timeout: float = 10.0
     head_size: int = 16384
     send_deadline: float = 20.0
+    proxy_protocol: bool = False
 
 
 class Listener:
     """One port. `websockets` says who serves a WebSocket by path, or all below a path that ends in a slash; `http`
-    serves all else.
+    serves all else. `proxies` are believed.
 
     Nothing that one connection does ends another or the daemon.
     """
 
-    def __init__(self, settings: Settings, gate: Gate, http: Http, websockets: Mapping[str, ServeWebSocket]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        gate: Gate,
+        http: Http,
+        websockets: Mapping[str, ServeWebSocket],
+        proxies: Proxies | None = None,
+    ) -> None:
         self._settings = settings
         self._gate = gate
         self._http = http
         self._websockets = websockets
+        self._proxies = proxies or Proxies(())
         self.open = 0
         self.accepted = 0
         self.refused = 0
@@ -95,6 +108,8 @@ class Listener:
             head = await self._http.serve(stream)
         if head is None:
             return
+        stream.asked = identify(head, stream.peer, self._proxies)
+        logs.bind(request=stream.asked.id, client=stream.asked.address)
         self._gate.check_host(head)
         serve = self._websockets.get(head.path) or self._websockets.get(head.path[: head.path.rfind("/") + 1])
         if serve is None:
@@ -107,6 +122,8 @@ class Listener:
         """The first head, which `stream` then replays. None when the client left before it was whole."""
         parser = HeadParser(self._settings.head_size)
         with trio.move_on_after(self._settings.head_timeout):
+            if self._settings.proxy_protocol and self._proxies.trusts(stream.peer):
+                await self._read_proxy_header(stream)
             while data := await stream.receive_some(READ):
                 if (head := parser.feed(data)) is not None:
                     stream.replay(bytes(parser.raw))
@@ -114,9 +131,19 @@ class Listener:
             return None
         raise HeadTimeout(f"no whole request came within {self._settings.head_timeout:g} s")
 
+    async def _read_proxy_header(self, stream: ConnectionStream) -> None:
+        """Learn from a trusted proxy who connected to it; what follows the header is replayed."""
+        data = b""
+        while more := await stream.receive_some(READ):
+            data += more
+            if (header := proxy_protocol.parse(data)) is not None:
+                stream.replay(data[header.size :])
+                stream.peer = canonical(header.source or stream.peer)
+                return
+
     async def _answer(self, stream: ConnectionStream, error: RunnerdError) -> None:
         try:
-            await stream.send_all(response(error))
+            await stream.send_all(response(error, stream.asked.id))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             return
         await stream.linger()
@@ -126,7 +153,7 @@ class Listener:
         error = Busy("too many connections", retry_after=5)
         with trio.move_on_after(0.1):
             try:
-                await stream.send_all(response(error))
+                await stream.send_all(response(error, new_id()))
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 log.debug("a refused connection broke")
         stream.socket.close()

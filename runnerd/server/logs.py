@@ -3,9 +3,19 @@
 import logging
 import sys
 import time
+from collections.abc import Mapping
+from contextvars import ContextVar
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+_bound: ContextVar[Mapping[str, object] | None] = ContextVar("runnerd_log_fields", default=None)
+
+
+def bind(**fields: object) -> None:
+    """Add fields to whatever this task, and those that it starts from now on, write to the log."""
+    _bound.set({**(_bound.get() or {}), **fields})
 
 
 class Formatter(logging.Formatter):
@@ -23,6 +33,7 @@ class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
         fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        fields.update(_bound.get() or {})
         if self._plain:
             level = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
             head = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {level}{message}"

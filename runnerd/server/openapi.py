@@ -33,6 +33,7 @@ def document() -> dict[str, Any]:
                 {
                     "101": {"description": "The connection speaks WebSocket from here on."},
                     "400": _answer("No whole handshake, or no known subprotocol.", ERROR),
+                    "401": _answer("Authorization is not a bearer key.", ERROR),
                     "403": _answer("The page's origin may not connect.", ERROR),
                     "426": _answer("Not a WebSocket handshake, or not of version 13.", ERROR),
                     "503": _answer("Too many connections.", ERROR),
@@ -45,14 +46,20 @@ def document() -> dict[str, Any]:
                 "Status": _object({"status": {"const": "ok"}}),
                 "Error": _object(
                     {
-                        "error": {"type": "string", "description": "What is wrong, for people."},
+                        "type": {"const": "about:blank"},
+                        "title": {"type": "string", "description": "The status in words."},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string", "description": "What is wrong, for people."},
+                        "error": {"type": "string", "description": "The same as `detail`."},
                         "code": {"type": "string", "description": "What is wrong, for programs."},
                         "hint": {"type": "string", "description": "What to do next; may be empty."},
-                    }
+                    },
+                    retry_after={"type": "number", "description": "Seconds to wait, with `busy` and `quota`."},
                 ),
                 "Catalogue": _object(
                     {
                         "languages": {"type": "array", "items": _ref("Language")},
+                        "auth": {"enum": ["keys", "open"], "description": "Whether a run needs a key."},
                         "limits": {"enum": ["cgroup", "best-effort"], "description": "How limits are enforced."},
                     }
                 ),
@@ -84,15 +91,16 @@ def _get(summary: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]
 
 
 def _answer(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    media_type = "application/problem+json" if schema == ERROR else "application/json"
+    return {"description": description, "content": {media_type: {"schema": schema}}}
 
 
 def _text(description: str, media_type: str) -> dict[str, Any]:
     return {"description": description, "content": {media_type: {"schema": {"type": "string"}}}}
 
 
-def _object(properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "required": list(properties), "properties": properties}
+def _object(properties: dict[str, Any], **optional: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": {**properties, **optional}}
 
 
 def _ref(name: str) -> dict[str, Any]:

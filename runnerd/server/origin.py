@@ -51,17 +51,22 @@ class Gate:
                 hint="add it to http.hosts in the configuration",
             )
 
-    def check_origin(self, head: Head) -> None:
-        """Raise ForeignOrigin when a page of another site asks. Clients that are no browsers send no Origin."""
+    def allows(self, head: Head) -> bool:
+        """Whether the page that asks is the daemon's own or allowed. Clients that are no browsers send no Origin."""
         origin = head.get("origin")
         if origin is None or self._any_origin:
-            return
+            return True
         scheme, place = _origin(origin)
         # The proxy in front may have ended TLS, so the scheme is the page's word.
         same = place[0] != "" and place == _place(f"//{head.get('host') or ''}", PORTS.get(scheme))
-        if not same and (scheme, place) not in self._origins:
+        return same or (scheme, place) in self._origins
+
+    def check_origin(self, head: Head) -> None:
+        """Raise ForeignOrigin unless `allows`."""
+        if not self.allows(head):
             raise ForeignOrigin(
-                f"pages of {origin!r} may not connect", hint="add the site to http.origins in the configuration"
+                f"pages of {head.get('origin')!r} may not connect",
+                hint="add the site to http.origins in the configuration",
             )
 
 

@@ -1,9 +1,13 @@
 """The stream that every server on a connection reads and writes: replays the head, and gives up on stuck peers."""
 
 import os
+import socket
 
 import trio
 from trio.abc import HalfCloseableStream
+
+from runnerd.server.asked import Asked, new_id
+from runnerd.server.forwarded import UNIX, canonical
 
 CHUNK = 65536
 LINGER = 2.0
@@ -18,6 +22,10 @@ class ConnectionStream(HalfCloseableStream):
 
     Hypercorn shields its sends and trio-websocket has no limit on them, so the deadline lives here: when a peer takes
     nothing for `send_deadline` seconds, the stream closes and the send raises trio.BrokenResourceError.
+
+
+    `peer` is the address of who connected, or of whom a trusted proxy's header names; `asked` tells of the request
+    under way.
     """
 
     def __init__(self, stream: trio.SocketStream, *, send_deadline: float) -> None:
@@ -26,6 +34,8 @@ class ConnectionStream(HalfCloseableStream):
         self._replay = b""
         self._sending = False
         self.socket = stream.socket
+        self.peer = _peer(stream.socket)
+        self.asked = Asked(new_id(), self.peer)
 
     def replay(self, data: bytes) -> None:
         """Have `data` received before anything that the peer sends from now on."""
@@ -91,3 +101,12 @@ class ConnectionStream(HalfCloseableStream):
                     pass
             except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError, OSError):
                 return
+
+
+def _peer(connected: trio.socket.SocketType) -> str:
+    if connected.family == socket.AF_UNIX:
+        return UNIX
+    try:
+        return canonical(connected.getpeername()[0])
+    except OSError:
+        return ""  # it has gone already

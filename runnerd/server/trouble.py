@@ -1,11 +1,12 @@
 """How errors are told to clients: RunnerdErrors as they are, anything else as a reference into the log."""
 
 import logging
+import math
 import secrets
 
 import msgspec
 
-from runnerd.errors import Busy, ConfigError, RunnerdError, SetupError
+from runnerd.errors import ConfigError, RunnerdError, SetupError, TryLater
 
 log = logging.getLogger("runnerd.server")
 
@@ -20,16 +21,31 @@ def told(problem: Exception) -> RunnerdError:
     return RunnerdError("something went wrong in the daemon", hint=f"its log says more under reference {reference}")
 
 
+PROBLEM = "application/problem+json"
+
+
 def body(error: RunnerdError) -> bytes:
-    """The JSON body of an HTTP answer that tells an error."""
-    return msgspec.json.encode({"error": error.message, "code": error.code, "hint": error.hint})
+    """The body of an HTTP answer that tells an error, of type PROBLEM (RFC 9457). `code` tells programs which it is;
+    `error` is `detail` once more, for clients of the published protocols."""
+    fields: dict[str, object] = {
+        "type": "about:blank",
+        "title": REASONS.get(error.status, "Error"),
+        "status": error.status,
+        "detail": error.message,
+        "error": error.message,
+        "code": error.code,
+        "hint": error.hint,
+    }
+    if isinstance(error, TryLater):
+        fields["retry_after"] = error.retry_after
+    return msgspec.json.encode(fields)
 
 
 def extra_headers(error: RunnerdError) -> dict[str, str]:
     """HTTP headers that belong to an error's answer."""
     headers = {"Cache-Control": "no-store"}
-    if isinstance(error, Busy):
-        headers["Retry-After"] = str(max(1, round(error.retry_after)))
+    if isinstance(error, TryLater):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.status == 426:
@@ -41,23 +57,27 @@ def extra_headers(error: RunnerdError) -> dict[str, str]:
 REASONS = {
     400: "Bad Request",
     401: "Unauthorized",
+    402: "Payment Required",
     403: "Forbidden",
     404: "Not Found",
+    405: "Method Not Allowed",
     408: "Request Timeout",
     413: "Content Too Large",
     426: "Upgrade Required",
+    429: "Too Many Requests",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     503: "Service Unavailable",
 }
 
 
-def response(error: RunnerdError) -> bytes:
+def response(error: RunnerdError, request_id: str) -> bytes:
     """A whole HTTP/1.1 answer, after which the connection closes: for requests that reach no server."""
     content = body(error)
     headers = {
-        "Content-Type": "application/json",
+        "Content-Type": PROBLEM,
         "Content-Length": str(len(content)),
+        "X-Request-Id": request_id,
         "X-Content-Type-Options": "nosniff",
         **extra_headers(error),
         "Connection": "close",

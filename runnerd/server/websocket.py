@@ -136,7 +136,8 @@ async def _accept(
                 max_message_size=settings.message_size,
                 receive_buffer_size=None,
             )
-            return await request.accept(subprotocol=subprotocol)
+            identity = [(b"X-Request-Id", stream.asked.id.encode())]
+            return await request.accept(subprotocol=subprotocol, extra_headers=identity)
         except (ConnectionClosed, HandshakeError):
             return None
     return None

@@ -44,10 +44,17 @@ class Registry:
         self._started = 0
         self._ended: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
 
-    async def start(self, run: Run, *, profile: str = "default", stay: Stay | None = None) -> Session:
+    def new_id(self) -> str:
+        """An id that no session has, and that nobody can guess: 128 bits."""
+        return f"{self._config.node}-{secrets.token_hex(16)}"
+
+    async def start(
+        self, run: Run, *, profile: str = "default", session_id: str | None = None, stay: Stay | None = None
+    ) -> Session:
         """Admit a run, in order of arrival. The session is under way when this returns; attach a viewer at once.
 
-        Raises Busy (no room, or stopping), UnknownLanguage, BadRequest, and NotFound for a profile.
+        `session_id` is one of `new_id`, for who must know it before. Raises Busy (no room, or stopping),
+        UnknownLanguage, BadRequest, and NotFound for a profile.
         """
         chosen = self.profile(profile)
         check(run)
@@ -55,7 +62,7 @@ class Registry:
         limits = grant(chosen, run.limits, toolchain)
         binds = toolchain.binds if toolchain is not None else ()
         spec = self._host.spec(limits, binds=binds, widget=chosen.widget)
-        session_id = f"{self._config.node}-{secrets.token_hex(16)}"
+        session_id = session_id or self.new_id()
         asked = trio.current_time()
         await self._admit(session_id)
         session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay)

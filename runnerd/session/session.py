@@ -62,7 +62,7 @@ class Session:
     """What a client starts, watches and leaves. `serve` runs it; everything else may be called at any time.
 
     `state` is created, running, waiting (for input), and at the end finished (by itself) or terminated (by a limit, a
-    client or a failure). `asked` is trio's time of the request.
+    client or a failure); `over` is set then. `asked` is trio's time of the request.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Session:
         self.run = run
         self.state: State = "created"
         self.ended: Ended | None = None
+        self.over = trio.Event()
         self._asked = trio.current_time() if asked is None else asked
         self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
         self.log = self.feed.log
@@ -367,6 +368,7 @@ class Session:
         self._begun.set()
         self._running.set()
         self.feed.mark(self.ended)
+        self.over.set()
 
     # --- what viewers are told -------------------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ def serve(folder: Path) -> Generator[Daemon]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     runnerd = Path(sys.executable).with_name("runnerd")
-    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", "auto"]
+    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", "auto", "--auth", "open"]
     argv += ["--state-dir", state_dir, "--config", config]
     with log.open("wb") as output, subprocess.Popen(argv, stdout=output, stderr=output) as process:
         try:

@@ -1,5 +1,6 @@
 """A registry without boxes, and a daemon that serves it on a free port of 127.0.0.1."""
 
+import hashlib
 import json
 import struct
 import time
@@ -14,13 +15,15 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from runnerd.config import Config, Profile, parse
-from runnerd.errors import Busy, NotFound, UnknownLanguage
+from runnerd.errors import Busy, NotFound, OutOfCredits, Unauthorized, UnknownLanguage
 from runnerd.sandbox.spec import Outcome, Usage, Window
 from runnerd.server import address
+from runnerd.server.accounts import Accounts
 from runnerd.server.daemon import Daemon
 from runnerd.session.run import Run
 from runnerd.session.session import Stay
 from runnerd.session.viewer import Ended, Feed, Started, Viewer
+from runnerd.store import Debit, Rules, StoredKey
 from runnerd.toolchains import Toolchains
 
 HEAD = struct.Struct(">BIQ")
@@ -41,7 +44,9 @@ class FakeSession:
         self.may_signal = trio.Event()
         self.may_signal.set()
         self.failure: Exception | None = None
-        self.ended = False
+        self.ended: Ended | None = None
+        self.started: Started | None = None
+        self.over = trio.Event()
         self.killed = trio.Event()
 
     def viewer(self, offset: int = 0) -> Viewer:
@@ -69,9 +74,10 @@ class FakeSession:
         self.end(Outcome.KILLED, code=None)
 
     def end(self, outcome: Outcome = Outcome.EXITED, code: int | None = 0) -> None:
-        if not self.ended:
-            self.ended = True
-            self.feed.mark(Ended(outcome, code, None, "", Usage(0.5, 1024, 2.0), {"end": 1.0}))
+        if self.ended is None:
+            self.ended = Ended(outcome, code, None, "", Usage(0.5, 1024, 2.0), {"end": 1.0})
+            self.feed.mark(self.ended)
+            self.over.set()
 
 
 class FakeRegistry:
@@ -89,6 +95,7 @@ class FakeRegistry:
         self.failure: Exception | None = None
         self.draining = False
         self.full = False
+        self.box_starts = True
         self.cancelled = 0
 
     def profile(self, name: str) -> Profile:
@@ -100,7 +107,12 @@ class FakeRegistry:
                 return session
         raise NotFound("there is no such session")
 
-    async def start(self, run: Run, *, profile: str = "default", stay: Stay | None = None) -> FakeSession:
+    def new_id(self) -> str:
+        return f"n1-fake{len(self.started)}"
+
+    async def start(
+        self, run: Run, *, profile: str = "default", session_id: str | None = None, stay: Stay | None = None
+    ) -> FakeSession:
         self.asked += 1
         if self.failure is not None:
             raise self.failure
@@ -113,13 +125,15 @@ class FakeRegistry:
         except trio.Cancelled:
             self.cancelled += 1
             raise
-        session = FakeSession(run, f"n1-fake{len(self.started)}")
+        session = FakeSession(run, session_id or self.new_id())
         self.started.append(session)
-        session.feed.start(Started(session.id, run.language, run.mode, {"box": 1.0}))
+        if self.box_starts:
+            session.started = Started(session.id, run.language, run.mode, {"box": 1.0})
+            session.feed.start(session.started)
         return session
 
     def status(self) -> Any:
-        living = sum(not each.ended for each in self.started)
+        living = sum(each.ended is None for each in self.started)
         boxes = self.config.boxes
         return SimpleNamespace(
             boxes=boxes.max if self.full else living,
@@ -133,9 +147,68 @@ class FakeRegistry:
     async def drain(self, deadline: float) -> None:
         self.draining = True
         with trio.move_on_after(deadline):
-            await until(lambda: all(each.ended for each in self.started))
+            await until(lambda: all(each.ended is not None for each in self.started))
         for each in self.started:
             each.kill()
+
+
+class FakeStore:
+    """Knows some secrets, each its own public key and digest, until a test revokes them; keeps a ledger."""
+
+    def __init__(self, *secrets: str, rules: Rules | None = None, credits: int = 10) -> None:
+        self.secrets = secrets or ("right",)
+        self.rules = rules or Rules()
+        self.credits = credits
+        self.revoked: set[str] = set()
+        self.debits: list[tuple[int, str, str]] = []
+        self.refunded: list[int] = []
+        self.looks = 0
+
+    def verify(self, key: str) -> StoredKey:
+        if key not in self.secrets or key in self.revoked:
+            raise Unauthorized("the key is not known")
+        return self.key(key)
+
+    def key(self, public_key: str) -> StoredKey:
+        if public_key not in self.secrets:
+            raise NotFound("there is no such key")
+        revoked = public_key in self.revoked
+        return StoredKey(public_key, self.credits, "", 0.0, revoked, self.rules, digest_of(public_key))
+
+    def valid(self, digests: set[bytes]) -> set[bytes]:
+        self.looks += 1
+        return digests & {digest_of(secret) for secret in self.secrets if secret not in self.revoked}
+
+    def debit(self, public_key: str, credits: int, reason: str, subject: str = "") -> Debit:
+        if self.credits < credits:
+            raise OutOfCredits("too few")
+        self.credits -= credits
+        self.debits.append((credits, reason, subject))
+        return Debit(len(self.debits), credits, self.credits)
+
+    def refund(self, debit: int) -> bool:
+        self.refunded.append(debit)
+        self.credits += self.debits[debit - 1][0]
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+def digest_of(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+class InlineAccounts(Accounts):
+    """Asks in the caller's task: a clock of tests that jumps does not wait for threads."""
+
+    async def ask(self, question: Any) -> Any:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        return self._ask(question)
+
+
+def accounts_of(store: Any) -> Accounts:
+    return InlineAccounts(lambda: store)
 
 
 class Served:
@@ -204,7 +277,7 @@ class Client:
 @asynccontextmanager
 async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback: bool = True) -> AsyncIterator[Served]:
     """The real daemon's wiring around FakeRegistry, on a free port."""
-    config = msgspec.structs.replace(parse(settings or {}), state_dir=str(state))
+    config = msgspec.structs.replace(parse({"auth": {"mode": "open"}, **(settings or {})}), state_dir=str(state))
     where = address.TcpAddress("127.0.0.1", 0)
     sockets = address.listen(where)
     host: Any = SimpleNamespace(limits_mode="best-effort")

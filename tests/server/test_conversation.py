@@ -2,17 +2,18 @@
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import trio
 import trio.testing
-from server_fakes import FakeRegistry, FakeSession
+from server_fakes import FakeRegistry, FakeSession, FakeStore, accounts_of
+from trio.testing import MockClock
 
-from runnerd.config import Config
-from runnerd.errors import BadRequest, SetupError, Unauthorized
+from runnerd.config import Auth, Config
+from runnerd.errors import BadRequest, SetupError
 from runnerd.protocols import (
     Authenticate,
     CloseInput,
@@ -34,9 +35,13 @@ from runnerd.protocols import (
     StateChanged,
 )
 from runnerd.sandbox.spec import Outcome, Window
+from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import EARLY_INPUT, SIGNALS, Conversation, Drain
+from runnerd.server.revocations import INTERVAL
 from runnerd.session.viewer import StateChange
+from runnerd.store import StoredKey
+from runnerd.toolchains import Toolchains
 
 START = Start(1, "echo")
 
@@ -126,23 +131,20 @@ class Talk:
         return self.registry.started[-1]
 
 
-Verify = Callable[[str], object]
-
-
-def verify(key: str) -> object:
-    if key != "right":
-        raise Unauthorized("the key is not known")
-    return key
-
-
 @asynccontextmanager
-async def talking(*, key: str | None = None, anonymous: Any = "always", check: Verify = verify) -> AsyncIterator[Talk]:
+async def talking(
+    *, key: str | None = None, mode: Literal["keys", "open"] = "open", store: FakeStore | None = None
+) -> AsyncIterator[Talk]:
     adapter = PlainAdapter()
     async with trio.open_nursery() as nursery:
-        registry: Any = FakeRegistry(None, None, Config(), nursery)
+        config = Config(auth=Auth(mode=mode))
+        registry: Any = FakeRegistry(None, None, config, nursery)
         talk = Talk(MemoryTransport(adapter), registry, Drain(7))
-        doorkeeper = Doorkeeper(check, anonymous=anonymous, loopback=False)
-        conversation = Conversation(talk.transport, adapter, registry, doorkeeper, talk.drain, key)
+        accounts = accounts_of(store or FakeStore())
+        doorkeeper = Doorkeeper(accounts, config.auth)
+        nursery.start_soon(doorkeeper.revocations.run)
+        admission = Admission(registry, Toolchains({}, {}), doorkeeper, accounts, config, nursery)
+        conversation = Conversation(talk.transport, adapter, admission, doorkeeper, talk.drain, "192.0.2.1", key)
 
         async def run() -> None:
             await conversation.run()
@@ -154,6 +156,7 @@ async def talking(*, key: str | None = None, anonymous: Any = "always", check: V
         await talk.over.wait()
         assert all(session.killed.is_set() for session in talk.registry.started)
         assert not any(session.feed.viewers for session in talk.registry.started)
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_program_from_its_start_to_its_end() -> None:
@@ -376,10 +379,11 @@ async def test_an_error_of_the_session_is_told_as_it_is() -> None:
 
 
 async def test_trouble_of_the_host_is_not_told() -> None:
-    def broken(key: str) -> object:
-        raise SetupError("opening /secret/place")
+    class Broken(FakeStore):
+        def verify(self, key: str) -> StoredKey:
+            raise SetupError("opening /secret/place")
 
-    async with talking(key="right", check=broken) as talk:
+    async with talking(key="right", store=Broken()) as talk:
         error = (await talk.transport.failed()).error
         assert "secret" not in error.message + error.hint
         await talk.over.wait()
@@ -440,7 +444,7 @@ async def test_a_client_that_vanishes_ends_its_programs() -> None:
 
 
 async def test_without_a_key_nothing_starts_where_one_is_needed() -> None:
-    async with talking(anonymous="never") as talk:
+    async with talking(mode="keys") as talk:
         talk.transport.ask(START)
         event = await talk.transport.failed()
         assert (event.stream, event.error.code) == (1, "unauthorized")
@@ -449,7 +453,7 @@ async def test_without_a_key_nothing_starts_where_one_is_needed() -> None:
 
 
 async def test_a_key_of_the_request_counts() -> None:
-    async with talking(key="right", anonymous="never") as talk:
+    async with talking(key="right", mode="keys") as talk:
         talk.transport.ask(START)
         await talk.transport.started()
 
@@ -464,6 +468,50 @@ async def test_a_wrong_key_ends_the_connection(by: str) -> None:
         await talk.over.wait()
         assert talk.transport.closed == (4401, "the key is not known")
         assert talk.registry.asked == 0
+
+
+async def test_a_revoked_key_ends_the_connection_and_its_programs(autojump_clock: MockClock) -> None:
+    store = FakeStore()
+    async with talking(key="right", mode="keys", store=store) as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        await trio.sleep(60)
+        assert not talk.over.is_set()
+        store.revoked.add("right")
+        begun = trio.current_time()
+        await talk.over.wait()
+        assert trio.current_time() - begun <= 2 * INTERVAL
+        assert talk.session.killed.is_set()
+        told = [event for event in talk.transport.heard() if isinstance(event, Failed)]
+        assert [(event.stream, event.error.code) for event in told] == [(None, "unauthorized")]
+        assert talk.transport.closed == (4401, "the key was revoked, or has a new secret")
+
+
+async def test_only_the_last_key_of_a_connection_counts(autojump_clock: MockClock) -> None:
+    store = FakeStore("right", "other")
+    async with talking(key="right", mode="keys", store=store) as talk:
+        talk.transport.ask(Authenticate("other"), START)
+        await talk.transport.started()
+        store.revoked.add("right")
+        await trio.sleep(60)
+        talk.transport.ask(Ping(1))
+        assert isinstance(await talk.transport.hear(), Pong)
+        store.revoked.add("other")
+        await talk.over.wait()
+        assert talk.transport.closed is not None
+        assert talk.transport.closed[0] == 4401
+
+
+async def test_nobody_looks_for_revoked_keys_while_none_is_in_use(autojump_clock: MockClock) -> None:
+    store = FakeStore()
+    async with talking(store=store) as talk:
+        talk.transport.ask(START)
+        await talk.transport.started()
+        await trio.sleep(60)
+        assert store.looks == 0
+        talk.transport.ask(Authenticate("right"))
+        await trio.sleep(60)
+        assert store.looks > 10
 
 
 # --- draining --------------------------------------------------------------------------------------------------

@@ -110,8 +110,8 @@ async def test_readiness_follows_the_registry(tmp_path: Path) -> None:
         assert 'runnerd_sessions_ended_total{outcome="exited"} 0\n' in metrics
 
 
-async def test_anonymous_use_needs_a_loopback_listener(tmp_path: Path) -> None:
-    async with serve(tmp_path, loopback=False) as served, served.terminal() as client:
+async def test_a_key_is_needed_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    async with serve(tmp_path, {"auth": {}}) as served, served.terminal() as client:
         await client.send("start", stream=1, language="echo", code="")
         assert (await client.receive("error"))["code"] == "unauthorized"
 

@@ -54,8 +54,12 @@ async def browsing(**changes: Any) -> AsyncIterator[httpx.AsyncClient]:
 def check_error(response: httpx.Response, status: int, code: str) -> dict[str, str]:
     assert response.status_code == status
     body = response.json()
-    assert set(body) == {"error", "code", "hint"}
-    assert body["code"] == code
+    assert response.headers["content-type"] == "application/problem+json"
+    assert set(body) - {"retry_after"} == {"type", "title", "status", "detail", "error", "code", "hint"}
+    assert (body["status"], body["error"]) == (status, body["detail"])
+    assert (body["type"], body["code"]) == ("about:blank", code)
+    assert ("retry_after" in body) == ("retry-after" in response.headers)
+    assert len(response.headers["x-request-id"]) >= 8
     return body
 
 

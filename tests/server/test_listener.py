@@ -42,8 +42,11 @@ def refused(answer: bytes, status: int, code: str) -> dict[str, str]:
     """Check a told error; its headers."""
     found, headers, body = parts(answer)
     assert (found, body["code"]) == (status, code), body
-    assert set(body) == {"error", "code", "hint"}
+    assert set(body) - {"retry_after"} == {"type", "title", "status", "detail", "error", "code", "hint"}
     assert body["error"]
+    assert (body["status"], body["detail"]) == (status, body["error"])
+    assert headers["content-type"] == "application/problem+json"
+    assert len(headers["x-request-id"]) >= 8
     assert headers["x-content-type-options"] == "nosniff"
     return headers
 

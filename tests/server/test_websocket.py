@@ -14,6 +14,7 @@ from trio_websocket import ConnectionClosed
 from runnerd.errors import BadRequest
 from runnerd.server.websocket import choose_subprotocol
 from runnerd.session.viewer import CHUNK
+from runnerd.store.database import open_store
 
 HANDSHAKE = (
     b"GET /api/v1/terminal HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -87,12 +88,10 @@ async def test_a_client_that_asks_for_no_subprotocol_is_served(tmp_path: Path) -
 
 
 async def test_a_key_in_a_header(tmp_path: Path) -> None:
-    from runnerd.store import Store
-
-    store = Store(tmp_path)
+    store = open_store("", tmp_path)
     secret = store.create_key(1).secret_key
     store.close()
-    settings: dict[str, Any] = {"auth": {"anonymous": "never"}}
+    settings: dict[str, Any] = {"auth": {"mode": "keys"}}
     async with serve(tmp_path, settings) as served:
         for name, value in ((b"Authorization", f"Bearer {secret}"), (b"X-API-Key", secret)):
             async with served.terminal(extra_headers=[(name, value.encode())]) as client:
