@@ -13,7 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from runnerd.errors import Busy, NotFound, RunnerdError
+from runnerd.errors import Busy, NotFound, RunnerdError, TooLarge
 from runnerd.protocols import Start, sessions, ws
 from runnerd.protocols.fields import Fields
 from runnerd.protocols.terminal import PATH

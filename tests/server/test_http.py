@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from runnerd.errors import Busy
+from runnerd.errors import Busy, NotFound
 from runnerd.server import assets
 from runnerd.server.http import Language, Site, make_app
 from runnerd.server.metrics import Metric
@@ -27,6 +27,10 @@ def full() -> None:
     raise Busy("full", retry_after=4)
 
 
+def refuse(*words: object) -> Any:
+    raise NotFound("not here")
+
+
 def broken() -> None:
     raise ZeroDivisionError("secret detail")
 
@@ -40,6 +44,9 @@ def site(**changes: Any) -> Site:
         "metrics": lambda: [Metric("boxes", "gauge", "Live boxes.", 3)],
         "full": free,
         "draining": lambda: False,
+        "converse": refuse,
+        "create_session": refuse,
+        "kill_session": refuse,
     }
     return Site(**{**fields, **changes})
 
