@@ -1,6 +1,7 @@
 """Processes, CPU time and cores, and what is told of them."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,23 @@ async def test_a_box_at_its_own_limit_is_no_pressure(host: Host, tree: Tree) -> 
                 await trio.sleep(0.5)
         assert pressed() == ""
         process.close()
+
+
+async def test_a_daemon_that_waits_for_a_cpu_is_under_pressure(tree: Tree) -> None:
+    """By programs of its own leaf, which share its part of the machine; it falls once they are gone."""
+    pressed = Pressure(sources(tree, memory=10, cpu=25))
+    burners = [subprocess.Popen(["python3", "-c", BURN]) for _ in range(4 * (os.cpu_count() or 1))]
+    try:
+        with trio.fail_after(60):
+            while "CPU time" not in pressed():
+                await trio.sleep(0.5)
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
+    with trio.fail_after(60):
+        while pressed():
+            await trio.sleep(0.5)
 
 
 async def test_disk_reads_are_held(host: Host, tree: Tree) -> None:
