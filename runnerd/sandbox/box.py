@@ -191,10 +191,11 @@ class Box:
         self._killed = True
         if exceeded is not None and self.exceeded is None:
             self.exceeded = exceeded
-        self._keeper.kill()
-        if self._init_pidfd >= 0:
+        if self._init_pidfd >= 0:  # and with it all of its namespace; bubblewrap lives on to reap it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_pidfd, signal.SIGKILL)
+        else:
+            self._keeper.kill()
         self._channel.close()  # ends an init that has not said hello yet
 
     async def alive(self) -> None:
@@ -226,11 +227,12 @@ class Box:
         self.kill(await self._keeper.watch(self._up))
 
     async def reap(self) -> None:
-        """Wait until nothing of the box is left: bubblewrap ends once it has reaped init, and init goes last. Where a
-        cgroup has killed bubblewrap as well, the keeper waits for the others."""
+        """Wait until nothing of the box is left: bubblewrap ends once it has reaped init, and init goes last. Where the
+        kernel has killed bubblewrap as well, for the box's memory, it is the keeper who waits for the others."""
         with trio.move_on_after(REAP_SECONDS) as patience:
             await self._child.wait()
         if patience.cancelled_caught:
+            self._keeper.kill()
             self._child.kill()
             await self._child.wait()
         if self.handles is not None:

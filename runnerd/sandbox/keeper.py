@@ -52,5 +52,5 @@ class Keeper(Protocol):
         ...
 
     async def remove(self) -> None:
-        """Wait until nothing is left of what was killed, and give back what the keeper holds. Does not fail."""
+        """Kill what may be left, wait until nothing is, and give back what the keeper holds. Does not fail."""
         ...

@@ -109,13 +109,14 @@ class Leaf:
             write(self._folder, "cgroup.kill", "1")
 
     async def remove(self) -> None:
-        """Remove the leaf once it is empty. One that does not become so is left to the next daemon, and logged."""
+        """Kill all, and remove the leaf once it is empty. One that does not become so is logged, and left to the next
+        daemon's sweep."""
         self.used()
+        self.kill()
         problem: OSError | None = None
         with trio.move_on_after(_PATIENCE):
             pause = _RETRY
             while (problem := self._rmdir()) is not None:
-                self.kill()
                 await trio.sleep(pause)
                 pause = min(pause * 2, _TICK)
         if problem is not None:
