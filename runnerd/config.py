@@ -18,14 +18,15 @@ _UNITS = {"": 1, "B": 1, "kB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, 
 
 Size = Annotated[int, Meta(ge=4096, le=2**50)]
 HeadSize = Annotated[int, Meta(ge=1024, le=1024**2)]
-OutputSize = Annotated[int, Meta(ge=0, le=2**50)]
+AnySize = Annotated[int, Meta(ge=0, le=2**50)]
 Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 Count = Annotated[int, Meta(ge=1, le=2**20)]
 Runs = Annotated[int, Meta(ge=0, le=10**6)]
 Credits = Annotated[int, Meta(ge=0, le=10**9)]
+Percent = Annotated[float, Meta(ge=0, le=100)]
 Uid = Annotated[int, Meta(ge=1000, le=2**32 - 2)]
 
-SIZES = (Size, HeadSize, OutputSize)
+SIZES = (Size, HeadSize, AnySize)
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -33,7 +34,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A named set of limits of one box. Sizes in bytes (or "64MiB"), times in seconds.
 
-    A time or an output of 0 is no such limit.
+    A time, an output or an io of 0 is no such limit.
     """
 
     memory: Size = 512 * 1024**2
@@ -45,7 +46,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     wall: Seconds = 600.0
     idle: Seconds = 300.0
     """Without input or output."""
-    output: OutputSize = 8 * 1024**2
+    output: AnySize = 8 * 1024**2
     work: Size = 64 * 1024**2
     tmp: Size = 64 * 1024**2
     shm: Size = 16 * 1024**2
@@ -53,8 +54,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """Open descriptors per process."""
     runs: Count = 64
     """Programs that one connection may have at a time."""
+    io: AnySize = 0
+    """Bytes per second from and to each disk; held by cgroup limits only."""
     widget: bool = False
-    """The work tree is /tmp/work and nothing but /tmp can be written."""
+    """The work tree is /tmp/work and nothing but /tmp can be written; meeting the process limit ends the box."""
 
 
 WIDGET: dict[str, Any] = {
@@ -88,6 +91,17 @@ SESSION: dict[str, Any] = {
     "output": 1_000_000,
     "work": 32 * 1024**2,
 }
+SPACE: dict[str, Any] = {
+    "memory": 1024**3,
+    "processes": 256,
+    "cpu": 3600.0,
+    "wall": 28_800.0,
+    "idle": 1800.0,
+    "output": 64 * 1024**2,
+    "work": 256 * 1024**2,
+    "tmp": 128 * 1024**2,
+}
+"""Lives for a working day and is shared: several programs, a server among them, and the packages they installed."""
 LOCAL: dict[str, Any] = {
     "memory": 2 * 1024**3,
     "processes": 512,
@@ -106,18 +120,29 @@ BUILTIN_PROFILES: dict[str, dict[str, Any]] = {
     "widget": WIDGET,
     "session": SESSION,
     "execute": EXECUTE,
+    "space": SPACE,
     "local": LOCAL,
 }
 
 
 class Boxes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Admission: how many boxes live at once, and who waits."""
+    """Admission: how many boxes live at once, and who waits; and, under cgroup limits, what all have together."""
 
     max: Count = 64
     queue: Annotated[int, Meta(ge=0, le=2**20)] = 32
     """Runs that may wait for a free box; more are answered `busy`."""
     queue_wait: Seconds = 5.0
     """Seconds after which a waiting run is answered `busy`."""
+    memory: AnySize = 0
+    """Ceiling for all boxes together; 0: 80 % of the machine's."""
+    cpus: Annotated[float, Meta(ge=0, le=8192)] = 0.0
+    """Cores for all boxes together; 0: all."""
+    processes: Annotated[int, Meta(ge=0, le=2**22)] = 0
+    """Processes and threads of all boxes together; 0: 80 % of what the machine can have."""
+    pressure_memory: Percent = 10.0
+    """New runs wait while so many percent of the time something waits for memory; 0: never."""
+    pressure_cpu: Percent = 25.0
+    """New runs wait while the daemon waits for a CPU so many percent of the time; 0: never."""
 
 
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,17 +1,24 @@
 """What all tests share: one prepared host, as a daemon has it."""
 
+import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from runnerd.config import Config
 from runnerd.sandbox.host import Host, open_host
 
+LIMITS: Any = os.environ.get("RUNNERD_TEST_LIMITS", "best-effort")
+
 
 @pytest.fixture(scope="session")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Host]:
-    """Once for all tests: as root it gives this process a mount namespace of its own."""
+    """Once for all tests: as root it gives this process a mount namespace of its own.
+
+    RUNNERD_TEST_LIMITS=cgroup holds the boxes of all tests by cgroup v2, in a tree that is delegated to us.
+    """
     state: Path = tmp_path_factory.mktemp("state")
-    with open_host(Config(), limits="best-effort", state_dir=state) as host:
+    with open_host(Config(), limits=LIMITS, state_dir=state) as host:
         yield host

@@ -21,7 +21,7 @@ MiB = 1024**2
 def test_defaults_without_a_file() -> None:
     config = load(None)
     assert config == Config()
-    assert set(config.profiles) == {"default", "widget", "session", "local"}
+    assert set(config.profiles) == {"default", "widget", "session", "space", "local"}
     assert config.profiles["widget"].memory == 128 * MiB
     assert config.state == default_state_dir()
 
@@ -45,6 +45,20 @@ def test_other_profiles_start_from_default_as_it_is_set(tmp_path: Path) -> None:
     assert profiles["session"].memory == 200_000_000
 
 
+def test_profiles_have_the_published_figures() -> None:
+    widget, session = Config().profiles["widget"], Config().profiles["session"]
+    assert (widget.memory, widget.cpus, widget.tmp) == (128 * MiB, 0.2, 10 * MiB)
+    assert (widget.cpu, widget.wall, widget.processes, widget.widget) == (10, 60, 32, True)
+    assert (session.memory, session.cpus, session.work) == (200_000_000, 0.5, 32 * MiB)
+    assert (session.idle, session.wall, session.output, session.processes) == (30, 120, 1_000_000, 32)
+
+
+@pytest.mark.parametrize("name", Config().profiles)
+def test_what_a_profiles_folders_may_hold_leaves_memory_for_programs(name: str) -> None:
+    profile = Config().profiles[name]
+    assert profile.tmp + (0 if profile.widget else profile.work + profile.shm) <= profile.memory * 0.75
+
+
 @pytest.mark.parametrize(
     ("data", "message", "hint"),
     [
@@ -52,6 +66,8 @@ def test_other_profiles_start_from_default_as_it_is_set(tmp_path: Path) -> None:
         ({"boxes": {"max": "9"}}, 'boxes.max is "9": expected a whole number', ""),
         ({"boxes": {"max": True}}, "boxes.max is true: expected a whole number", ""),
         ({"boxes": {"max": 10**30}}, "expected a whole number from 1", ""),
+        ({"boxes": {"pressure_cpu": 101}}, "boxes.pressure_cpu is 101: expected a number from 0 to 100", ""),
+        ({"boxes": {"memory": "x"}}, 'boxes.memory is "x": expected bytes', ""),
         ({"boxes": 3}, "boxes is 3: expected a table", ""),
         ({"boxes": {"mx": 1}}, "unknown key boxes.mx", "did you mean boxes.max?"),
         ({"lisen": "x"}, "unknown key lisen", "did you mean listen?"),
@@ -161,7 +177,7 @@ def test_every_key_is_documented_with_its_default() -> None:
     rows = sections.pop("profiles.NAME")
     assert {row[0] for row in rows} == set(Profile.__struct_fields__)
     for key, *cells, _ in rows:
-        for name, cell in zip(("default", "widget", "session", "local"), cells, strict=True):
+        for name, cell in zip(("default", "widget", "session", "space", "local"), cells, strict=True):
             value = getattr(profiles[name], key)
             assert cell == "–" or meant(cell, value) == value, f"{name}.{key}"
     assert not sections

@@ -15,6 +15,15 @@ if TYPE_CHECKING:  # imported when needed: `list` and --help should not wait for
     from runnerd.toolchains import Toolchain, Toolchains
 
 
+class Row(TypedDict):
+    """One language: what this host lacks of it, and the limits that it raises in every profile."""
+
+    id: str
+    name: str
+    missing: list[str]
+    raises: dict[str, int]
+
+
 class Result(TypedDict):
     """One language's check."""
 
@@ -43,8 +52,13 @@ def _list(arguments: argparse.Namespace) -> int:
     from runnerd import toolchains
 
     languages = toolchains.load()
-    rows = [
-        {"id": one.id, "name": one.name, "missing": [need.package for need in languages.missing(one)]}
+    rows: list[Row] = [
+        {
+            "id": one.id,
+            "name": one.name,
+            "missing": [need.package for need in languages.missing(one)],
+            "raises": dict(one.raises),
+        }
         for one in languages.all()
     ]
     if arguments.json:
@@ -52,7 +66,8 @@ def _list(arguments: argparse.Namespace) -> int:
         return 0
     for row in rows:
         missing = f"missing: install {', '.join(row['missing'])}" if row["missing"] else "ok"
-        print(f"{row['id']:<12} {row['name']:<20} {missing}")
+        raises = ", ".join(f"{name} to at least {least}" for name, least in row["raises"].items())
+        print(f"{row['id']:<12} {row['name']:<20} {missing}{f'; raises {raises}' if raises else ''}")
     return 0
 
 

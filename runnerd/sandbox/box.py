@@ -14,13 +14,14 @@ import trio
 
 from runnerd.errors import BoxError, BrokenBox
 from runnerd.sandbox import bubblewrap, rlimits
-from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply, socketpair
+from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.keeper import Keeper
+from runnerd.sandbox.launch import launch
 from runnerd.sandbox.process import DESCRIPTORS, Kind, Process, is_kind
-from runnerd.sandbox.spawn import Child, spawn
+from runnerd.sandbox.spawn import Child
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
-from runnerd.sandbox.watch import Sample, watch
 
 _START = struct.Struct("=6I16Q")
 _EXIT = struct.Struct("=2Q")
@@ -53,13 +54,10 @@ class Entry:
 
 
 class Box:
-    """See `open_box`. `exceeded` and `failure` are set before `ended`.
+    """See `open_box`. `exceeded` and `failure` are set before `ended`."""
 
-    What the watcher saw: `peak` bytes at most, `tasks` (processes and threads) at its last look, `cpu` seconds so far.
-    """
-
-    def __init__(self, host: Host, spec: BoxSpec, child: Child, sock: socket.socket, stderr: int) -> None:
-        self._host, self._spec, self._child, self._stderr = host, spec, child, stderr
+    def __init__(self, spec: BoxSpec, keeper: Keeper, child: Child, sock: socket.socket, stderr: int) -> None:
+        self._spec, self._keeper, self._child, self._stderr = spec, keeper, child, stderr
         self._channel = Channel(sock)
         self._hello = trio.Event()
         self._processes: dict[int, Process] = {}
@@ -71,9 +69,8 @@ class Box:
         self.ended = trio.Event()
         self.exceeded: Outcome | None = None
         self.failure: BrokenBox | None = None
-        self.peak = 0
-        self.tasks = 0
-        self.cpu = 0.0
+        self.used = keeper.used
+        self.short_of_processes = keeper.short_of_processes
         self._load_layers()
 
     # --- programs ----------------------------------------------------------------------------------------------
@@ -85,7 +82,7 @@ class Box:
         """
         with ExitStack() as stack:
             writes = [self._write(path, data, 0o644, stack) for path, data in (files or {}).items()]
-            limits = rlimits.rlimits(self._spec.limits)
+            limits = rlimits.rlimits(self._spec.limits, cgroup=self._keeper.cgroup is not None)
             flat = [limits.get(number, 2**64 - 1) for number in range(16)]
             strings = [launch.cwd, *launch.argv, *(f"{name}={value}" for name, value in launch.env.items())]
             head = _START.pack(
@@ -194,9 +191,11 @@ class Box:
         self._killed = True
         if exceeded is not None and self.exceeded is None:
             self.exceeded = exceeded
-        if self._init_pidfd >= 0:
+        if self._init_pidfd >= 0:  # and with it all of its namespace; bubblewrap lives on to reap it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_pidfd, signal.SIGKILL)
+        else:
+            self._keeper.kill()
         self._channel.close()  # ends an init that has not said hello yet
 
     async def alive(self) -> None:
@@ -213,27 +212,27 @@ class Box:
         try:
             await self._channel.receive(self._event)
             if not self._killed:
-                self.failure = BrokenBox(self._last_words() if self.handles is None else "the box's init has ended")
+                self.failure = self._why_it_ended()
         except BrokenBox as problem:
             self.failure = problem
         finally:
-            self.kill()
+            self.kill(self._keeper.end().exceeded)
             self.ended.set()
             self._hello.set()
             for process in self._processes.values():
                 process.exited.set()
 
     async def watch(self) -> None:
-        """Best-effort limits: end the box when it is over one."""
-        await self._hello.wait()
-        if self.handles is not None:
-            self.kill(await watch(self.handles, self._spec.limits, self._report))
+        """End the box when it is over a limit."""
+        self.kill(await self._keeper.watch(self._up))
 
     async def reap(self) -> None:
-        """Wait until nothing of the box is left: bubblewrap ends once it has reaped init, and init goes last."""
+        """Wait until nothing of the box is left: bubblewrap ends once it has reaped init, and init goes last. Where the
+        kernel has killed bubblewrap as well, for the box's memory, it is the keeper who waits for the others."""
         with trio.move_on_after(REAP_SECONDS) as patience:
             await self._child.wait()
         if patience.cancelled_caught:
+            self._keeper.kill()
             self._child.kill()
             await self._child.wait()
         if self.handles is not None:
@@ -250,10 +249,9 @@ class Box:
         for program in self._spec.filters:
             self._channel.post(Op.FILTER, "load a filter", payload=program)
 
-    def _report(self, sample: Sample) -> None:
-        self.peak = max(self.peak, sample.memory)
-        self.tasks = sample.tasks
-        self.cpu = sample.cpu
+    async def _up(self) -> Handles | None:
+        await self._hello.wait()
+        return self.handles
 
     def _event(self, reply: Reply) -> None:
         if reply.op is Op.EXIT:
@@ -281,6 +279,8 @@ class Box:
         code = os.WEXITSTATUS(reply.result) if os.WIFEXITED(reply.result) else None
         signum = os.WTERMSIG(reply.result) if os.WIFSIGNALED(reply.result) else None
         process.exit = Exit(code, signum, micros / 1e6, kib * 1024)
+        if code != 0 and (exceeded := self._keeper.end().exceeded) is not None:
+            self.kill(exceeded)  # the kernel kills a program before init, which may still tell of it
         process.exited.set()
 
     def _write(self, path: str, data: bytes, mode: int, stack: ExitStack) -> Pending:
@@ -322,13 +322,17 @@ class Box:
         self.kill()
         return self.failure
 
-    def _last_words(self) -> str:
-        """What bubblewrap or init wrote to stderr before the box came up."""
+    def _why_it_ended(self) -> BrokenBox:
+        """By itself: the kernel's word, or what bubblewrap or init wrote to stderr before the box came up."""
+        if reason := self._keeper.end().reason:
+            return BrokenBox(reason)
+        if self.handles is not None:
+            return BrokenBox("the box's init has ended")
         try:
             words = os.read(self._stderr, 4096).decode("utf-8", "replace").strip()
         except BlockingIOError:
             words = ""
-        return f"the box could not be made: {words or 'bubblewrap ended without a word'}"
+        return BrokenBox(f"the box could not be made: {words or 'bubblewrap ended without a word'}")
 
 
 @asynccontextmanager
@@ -337,56 +341,39 @@ async def open_box(host: Host, spec: BoxSpec, argv: Sequence[str] | None = None)
 
     Returns before the box is up: requests wait in its socket, and errors of building it come with the first answer.
     `argv` are bubblewrap's arguments, by default those of `spec`. Raises SetupError when bubblewrap cannot be
-    started, or no uid is free.
+    started, or no uid is free, BoxError when it cannot have a cgroup.
     """
     with ExitStack() as stack:
         uid = stack.enter_context(host.uids.take()) if host.uids is not None else None
-        child, sock, stderr = _launch(host, argv or bubblewrap.arguments(spec, host.etc, host.tools), uid)
-        box = Box(host, spec, child, sock, stderr)
+        keeper = host.keeper(spec)
         try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(box.run)
-                if host.limits_mode == "best-effort":
-                    nursery.start_soon(box.watch)
-                try:
+            words = argv or bubblewrap.arguments(spec, host.etc, host.tools)
+            box = Box(spec, keeper, *launch(host, words, uid, keeper.cgroup))
+            try:
+                async with _tasks(box):
                     yield box
-                finally:
-                    box.kill()
-                    nursery.cancel_scope.cancel()
-        except BaseExceptionGroup as group:
-            # The box's own tasks do not fail: what comes alone is the caller's, who knows no nursery.
-            if len(group.exceptions) == 1:
-                raise group.exceptions[0] from None
-            raise
+            finally:
+                with trio.CancelScope(shield=True):
+                    await box.reap()
         finally:
             with trio.CancelScope(shield=True):
-                await box.reap()
+                await keeper.remove()
 
 
-def _launch(host: Host, argv: Sequence[str], uid: int | None) -> tuple[Child, socket.socket, int]:
-    """Start bubblewrap: 0 and 1 are /dev/null, 2 a pipe of its words, 3 init's socket, 4 its arguments.
-
-    Never a terminal among them: `--dev` would bind it as the box's /dev/console.
-    """
-    ours, theirs = socketpair()
-    words, stderr = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    arguments = os.memfd_create("runnerd-arguments", os.MFD_CLOEXEC)
-    separator = argv.index("--")
-    os.write(arguments, b"".join(os.fsencode(word) + b"\0" for word in argv[:separator]))
-    os.lseek(arguments, 0, os.SEEK_SET)
+@asynccontextmanager
+async def _tasks(box: Box) -> AsyncGenerator[None]:
+    """The box's own tasks, until it is killed at the block's end."""
     try:
-        child = spawn(
-            [host.bubblewrap, "--args", "4", *argv[separator:]],
-            {},
-            [host.null, host.null, stderr, theirs.fileno(), arguments],
-            uid=uid,
-        )
-    except BaseException:
-        ours.close()
-        os.close(words)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(box.run)
+            nursery.start_soon(box.watch)
+            try:
+                yield
+            finally:
+                box.kill()
+                nursery.cancel_scope.cancel()
+    except BaseExceptionGroup as group:
+        # The box's own tasks do not fail: what comes alone is the caller's, who knows no nursery.
+        if len(group.exceptions) == 1:
+            raise group.exceptions[0] from None
         raise
-    finally:
-        theirs.close()
-        os.close(stderr)
-        os.close(arguments)
-    return child, ours, words

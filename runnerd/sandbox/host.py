@@ -13,8 +13,11 @@ from runnerd.config import Config
 from runnerd.errors import SetupError
 from runnerd.resources import folder
 from runnerd.sandbox import mounts, seccomp
+from runnerd.sandbox.cgroup import Ceiling, Tree, open_tree
+from runnerd.sandbox.keeper import Keeper
 from runnerd.sandbox.spec import Bind, BoxSpec, Limits, LimitsMode
 from runnerd.sandbox.uids import Uids
+from runnerd.sandbox.watch import Watcher
 
 RUN = Path("/run/runnerd")
 """Mount point of a root daemon's private tmpfs; each daemon sees its own there, and the host sees an empty folder."""
@@ -39,9 +42,13 @@ ETC_TEXT = {
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root."""
+    """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root.
 
-    limits_mode: LimitsMode
+    `tree` is None under best-effort limits; `weaker` says why, where stronger ones would have been taken.
+    """
+
+    tree: Tree | None
+    weaker: str
     bubblewrap: str
     filters: tuple[bytes, ...]
     etc: str
@@ -50,10 +57,19 @@ class Host:
     uids: Uids | None
     _shown: mounts.Shown
 
+    @property
+    def limits_mode(self) -> LimitsMode:
+        return "best-effort" if self.tree is None else "cgroup"
+
+    def keeper(self, spec: BoxSpec) -> Keeper:
+        """What holds a new box to its limits. Raises BoxError."""
+        return Watcher(spec.limits) if self.tree is None else self.tree.leaf(spec)
+
     def spec(self, limits: Limits, *, binds: Sequence[tuple[str, str]] = (), widget: bool = False) -> BoxSpec:
         """The box for these limits. `binds` are (host path, path in the box), read-only.
 
-        `widget`: the work tree is a folder inside /tmp and shares its size; nothing else can be written.
+        `widget`: the work tree is a folder inside /tmp and shares its size; nothing else can be written, and a box that
+        meets its process limit ends.
         """
         return BoxSpec(
             limits=limits,
@@ -61,6 +77,7 @@ class Host:
             filters=self.filters,
             landlock=("/tmp", "/dev", "/proc") if widget else ("/work", "/tmp", "/dev", "/proc"),
             work="/tmp/work" if widget else "/work",
+            processes_end=widget,
         )
 
 
@@ -71,9 +88,9 @@ def open_host(
     """Prepare this machine for boxes. Call from the main thread before other threads start.
 
     A root daemon gets a mount namespace of its own first, so that what it mounts for boxes is seen by nobody else
-    and goes with it. Raises SetupError that names the step, the path, the errno and what to do.
+    and goes with it. With cgroup limits this process moves into a leaf of its cgroup. Raises SetupError that names the
+    step, the path, the errno and what to do.
     """
-    mode = choose_limits(limits)
     bubblewrap = config.bubblewrap or shutil.which("bwrap") or ""
     if not os.access(bubblewrap, os.X_OK):
         raise SetupError(
@@ -82,6 +99,9 @@ def open_host(
         )
     root = os.geteuid() == 0
     with ExitStack() as stack:
+        tree, weaker = choose_limits(limits, Ceiling(config.boxes.memory, config.boxes.cpus, config.boxes.processes))
+        if tree is not None:
+            stack.callback(tree.close)
         if root:
             base = RUN
             mounts.private(base)
@@ -95,9 +115,10 @@ def open_host(
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         stack.callback(os.close, null)
         yield Host(
-            limits_mode=mode,
+            tree=tree,
+            weaker=weaker,
             bubblewrap=bubblewrap,
-            filters=seccomp.filters(best_effort=mode == "best-effort", cache=_cache(state_dir)),
+            filters=seccomp.filters(best_effort=tree is None, cache=_cache(state_dir)),
             etc=str(base / "etc"),
             tools=str(base / "opt"),
             null=null,
@@ -106,15 +127,19 @@ def open_host(
         )
 
 
-def choose_limits(wanted: Literal["cgroup", "best-effort", "auto"]) -> LimitsMode:
-    """Which kind of limits this host gives. Raises SetupError when `cgroup` is wanted and cannot be had."""
-    if wanted == "cgroup":
-        raise SetupError(
-            "limits by cgroup v2 are not available in this version",
-            hint="start with --limits best-effort (rlimits and a watcher stand in), or --limits auto to take the "
-            "strongest this host offers",
-        )
-    return "best-effort"
+def choose_limits(wanted: Literal["cgroup", "best-effort", "auto"], ceiling: Ceiling) -> tuple[Tree | None, str]:
+    """The tree for boxes' cgroups, or None and the reason why this host gives best-effort limits only.
+
+    Raises SetupError when `cgroup` is wanted and cannot be had.
+    """
+    if wanted == "best-effort":
+        return None, ""
+    try:
+        return open_tree(ceiling), ""
+    except SetupError as problem:
+        if wanted == "cgroup":
+            raise
+        return None, problem.message
 
 
 def _lock_file() -> Path:

@@ -12,16 +12,20 @@ _INIT_AND_LEADER = 2
 _MSGQUEUE, _SIGPENDING = 12, 11  # the resource module does not name them
 
 
-def rlimits(limits: Limits) -> dict[int, int]:
+_BEHIND = 16
+"""Where a cgroup counts processes it should refuse first, since it tells so."""
+
+
+def rlimits(limits: Limits, *, cgroup: bool = False) -> dict[int, int]:
     """RLIMIT_ number -> value, soft and hard alike.
 
     No RLIMIT_AS: JVM, node and Go reserve tens of gigabytes of addresses that they never touch, so a limit they
     survive holds nobody. Memory is the cgroup's or the watcher's to hold, and an outcome says `memory`, not a crash.
-    RLIMIT_NPROC counts threads too, of this box's user namespace alone; RLIMIT_CPU, a second late, is the second line
-    behind the box's own count, which takes all processes together.
+    RLIMIT_NPROC counts threads too, of this box's user namespace alone; where a `cgroup` counts them it is the second
+    line. RLIMIT_CPU, a second late, is the second line behind the box's own count, which takes all processes together.
     """
     values = {
-        resource.RLIMIT_NPROC: limits.processes + _INIT_AND_LEADER,
+        resource.RLIMIT_NPROC: limits.processes + _INIT_AND_LEADER + (_BEHIND if cgroup else 0),
         resource.RLIMIT_NOFILE: limits.files,
         resource.RLIMIT_FSIZE: max(limits.work, limits.tmp, limits.shm),
         resource.RLIMIT_CORE: 0,

@@ -30,7 +30,7 @@ class Outcome(StrEnum):
 class Limits:
     """What one box may use. Sizes are bytes, times seconds, `cpus` cores. A profile is a named set of these.
 
-    A zero time or output means no such limit.
+    A zero time, output or io means no such limit. `cpus` and `io` are held by cgroup limits only.
     """
 
     memory: int = 256 * MiB
@@ -45,6 +45,8 @@ class Limits:
     shm: int = 16 * MiB
     files: int = 512
     """Open descriptors per process."""
+    io: int = 0
+    """Bytes per second from and to each disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class BoxSpec:
 
     `work` is where the program's files live: a tmpfs of its own, or a folder inside /tmp (profile `widget`), which
     then shares /tmp's size. `filters` are BPF programs (see seccomp.py), loaded in order by init; `landlock` lists
-    the only folders that may be written (() = no Landlock layer).
+    the only folders that may be written (() = no Landlock layer). `processes_end`: a box that meets its process limit
+    ends (held by cgroup limits only); otherwise fork gives EAGAIN, and the program goes on.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -69,6 +72,7 @@ class BoxSpec:
     filters: tuple[bytes, ...] = ()
     landlock: tuple[str, ...] = ("/work", "/tmp", "/dev", "/proc")
     work: str = "/work"
+    processes_end: bool = False
     hostname: str = "box"
 
 

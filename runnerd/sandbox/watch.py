@@ -5,15 +5,16 @@ its limit for that long; what cannot be counted at all (System V memory, memfds)
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
 from runnerd.sandbox.accounting import Meter, Sample
 from runnerd.sandbox.handles import Handles
+from runnerd.sandbox.keeper import End, Used
 from runnerd.sandbox.spec import Limits, MiB, Outcome
 
-__all__ = ["Sample", "watch"]
+__all__ = ["Sample", "Watcher", "watch"]
 
 INTERVAL = 0.04
 """Seconds between two looks at a box that is far from its limit."""
@@ -30,6 +31,39 @@ _GRACE = MiB
 """Init's and the leaders' own, which is not the program's."""
 _TASKS_GRACE = 16
 """Init and the leaders are tasks too, and the kernel may count a dying one no more that is still in /proc."""
+
+
+class Watcher:
+    """The keeper of a box that has no cgroup."""
+
+    cgroup = None
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._used = Used()
+
+    async def watch(self, up: Callable[[], Awaitable[Handles | None]]) -> Outcome:
+        if (handles := await up()) is None:
+            await trio.sleep_forever()
+        assert handles is not None
+        return await watch(handles, self._limits, self._report)
+
+    def end(self) -> End:
+        return End()
+
+    def used(self) -> Used:
+        return self._used
+
+    def short_of_processes(self) -> bool:
+        return False
+
+    def kill(self) -> None: ...
+
+    async def remove(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def _report(self, sample: Sample) -> None:
+        self._used = Used(max(self._used.peak, sample.memory), sample.tasks, sample.cpu)
 
 
 async def watch(handles: Handles, limits: Limits, report: Callable[[Sample], None]) -> Outcome:

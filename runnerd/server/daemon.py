@@ -23,6 +23,7 @@ from runnerd.protocols import Adapter, Attach, Start, sessions, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
+from runnerd.sandbox.pressure import Pressure, sources
 from runnerd.server import address, assets, logs, orphans
 from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
@@ -88,6 +89,13 @@ def prepare_process() -> None:
     prctl.set_child_subreaper(1)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 
 
+def make_registry(host: Host, languages: toolchains.Toolchains, config: Config, nursery: trio.Nursery) -> Registry:
+    """Sessions of a daemon, which lets nobody in while the host is under pressure."""
+    boxes = config.boxes
+    pressed = Pressure(sources(host.tree, boxes.pressure_memory, boxes.pressure_cpu))
+    return Registry(host, languages, config, nursery, pressed=pressed)
+
+
 class Daemon:
     """All parts joined. `stack` closes what is opened later; `loopback`: only this machine can connect."""
 
@@ -99,7 +107,7 @@ class Daemon:
         stack: ExitStack,
         *,
         loopback: bool,
-        make_registry: MakeRegistry = Registry,
+        make_registry: MakeRegistry = make_registry,
     ) -> None:
         self._make_registry = make_registry
         self._config = config
@@ -143,13 +151,17 @@ class Daemon:
         shown = f"http://{where}" if isinstance(where, address.TcpAddress) else where
         mode = self._host.limits_mode
         if mode == "best-effort":
-            log.warning("limits: best-effort (rlimits and a watcher stand in for cgroup v2)")
+            why = f": {self._host.weaker}" if self._host.weaker else ""
+            log.warning("limits: best-effort (rlimits and a watcher stand in for cgroup v2)%s", why)
         else:
             log.info("limits: %s", mode)
         if self._doorkeeper.open:
             log.warning("auth: open (whoever can connect may run programs, without a key)")
         else:
             log.info("auth: keys (runnerd keys create makes one)")
+        for language in self._toolchains.all():
+            if language.raises:
+                log.info("limits are raised", extra={"language": language.id, **language.raises})
         took = round((time.monotonic() - begun) * 1000)
         log.info("listening on %s", shown, extra={"milliseconds": took})
         notify(f"READY=1\nSTATUS=listening on {shown}, limits: {mode}")

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -17,6 +17,9 @@ from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
 
 log = logging.getLogger("runnerd.session")
+
+RELIEF = 0.5
+"""Seconds after which a run that waits for the host's pressure to fall looks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,26 @@ class Status:
 
 
 class Registry:
-    """Starts sessions as tasks of `nursery`. One that goes wrong takes down neither the others nor the nursery."""
+    """Starts sessions as tasks of `nursery`. One that goes wrong takes down neither the others nor the nursery.
 
-    def __init__(self, host: Host, toolchains: Toolchains, config: Config, nursery: trio.Nursery) -> None:
+    `pressed` says what the host is short of; while it is not "", new runs wait.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        toolchains: Toolchains,
+        config: Config,
+        nursery: trio.Nursery,
+        *,
+        pressed: Callable[[], str] = lambda: "",
+    ) -> None:
         self.sessions: dict[str, Session] = {}
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
+        self._pressed = pressed
         self._boxes = trio.CapacityLimiter(config.boxes.max)
         self._queue: set[trio.CancelScope] = set()
+        self._door = trio.StrictFIFOLock()
         self._draining = False
         self._empty = trio.lowlevel.ParkingLot()
         self._started = 0
@@ -125,30 +141,46 @@ class Registry:
         return toolchain, toolchain.plan(run.files, run.main, run.args, run.mode)
 
     async def _admit(self, session_id: str) -> None:
-        """Take one of the places, waiting for a while when there are others before or no place is free."""
+        """Take one of the places, waiting for a while when there are others before, no place is free or the host is
+        under pressure."""
         boxes = self._config.boxes
         self._refuse_when_draining()
-        try:
-            self._boxes.acquire_on_behalf_of_nowait(session_id)
-            return
-        except trio.WouldBlock:
-            pass
+        pressed = self._pressed()
+        if not pressed and not self._queue:
+            try:
+                self._boxes.acquire_on_behalf_of_nowait(session_id)
+                return
+            except trio.WouldBlock:
+                pass
         if len(self._queue) >= boxes.queue:
-            raise Busy(
-                f"all {boxes.max} boxes are taken, and {boxes.queue} runs wait", retry_after=boxes.queue_wait or 1
-            )
+            why = pressed or f"all {boxes.max} boxes are taken"
+            raise Busy(f"{why}, and {len(self._queue)} runs wait", retry_after=boxes.queue_wait or 1)
         with trio.move_on_after(boxes.queue_wait) as patience:
             self._queue.add(patience)
             try:
-                await self._boxes.acquire_on_behalf_of(session_id)
+                await self._wait_for_place(session_id)
             finally:
                 self._queue.discard(patience)
         if patience.cancelled_caught:
             self._refuse_when_draining()
-            raise Busy(f"no box became free within {boxes.queue_wait:g} s", retry_after=boxes.queue_wait or 1)
+            waited = f"within {boxes.queue_wait:g} s"
+            pressed = self._pressed()
+            why = f"{pressed}, and was not relieved {waited}" if pressed else f"no box became free {waited}"
+            raise Busy(why, retry_after=boxes.queue_wait or 1)
         if self._draining:
             self._leave(session_id)
             self._refuse_when_draining()
+
+    async def _wait_for_place(self, session_id: str) -> None:
+        """In order of arrival. A place that comes free under pressure is kept for whoever waits first."""
+        async with self._door:
+            await self._boxes.acquire_on_behalf_of(session_id)
+            try:
+                while self._pressed():  # noqa: ASYNC110  the kernel tells nobody
+                    await trio.sleep(RELIEF)
+            except BaseException:
+                self._leave(session_id)
+                raise
 
     def _refuse_when_draining(self) -> None:
         if self._draining:

@@ -9,6 +9,7 @@ import trio
 from runnerd.errors import BadRequest, BoxError, BrokenBox, RunnerdError
 from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Outcome, Usage, Window
 from runnerd.session.attention import Attention
@@ -210,14 +211,14 @@ class Session:
                     self._box_over(box)
                     return
                 if done.code != 0:
-                    self._judge(done, Outcome.COMPILE_ERROR)
+                    self._judge(box, done, Outcome.COMPILE_ERROR)
                     return
                 self._compiling, files = False, None
             done = await self._step(box, self._plan.run, files, "program")
             if done is None:
                 self._box_over(box)
             else:
-                self._judge(done, Outcome.EXITED)
+                self._judge(box, done, Outcome.EXITED)
         except BoxError as problem:
             self._box_over(box, problem)
 
@@ -325,8 +326,11 @@ class Session:
             told = box.failure or problem
             self._decide(Verdict(Outcome.FAILED, told.message if told is not None else "the box has ended"))
 
-    def _judge(self, done: Exit, outcome: Outcome) -> None:
+    def _judge(self, box: Box, done: Exit, outcome: Outcome) -> None:
         """The process ended by itself, or by a limit that the kernel holds. `outcome` when it exited."""
+        if box.exceeded is not None:
+            self._exceed(box.exceeded)
+            return
         limit = self._spec.limits.cpu
         spent = bool(limit) and done.cpu >= limit
         by_cpu = done.signal == signal.SIGXCPU or (
@@ -334,11 +338,14 @@ class Session:
         )
         if by_cpu:
             self._exceed(Outcome.CPU)
-        elif done.signal is None:
-            self._decide(Verdict(outcome, code=done.code))
+            return
+        failed = done.code != 0 and box.short_of_processes()
+        message = f"it was refused more than {self._spec.limits.processes} processes" if failed else ""
+        if done.signal is None:
+            self._decide(Verdict(outcome, message, code=done.code))
         else:
             ended = Outcome.SIGNAL if outcome is Outcome.EXITED else outcome
-            self._decide(Verdict(ended, signal=_signal_name(done.signal)))
+            self._decide(Verdict(ended, message, signal=_signal_name(done.signal)))
 
     def _decide(self, verdict: Verdict) -> None:
         if self._verdict is not None:
@@ -354,10 +361,11 @@ class Session:
         if verdict is None or self.ended is not None:
             return
         self._note("end")
-        now, done, box = trio.current_time(), self._exit, self._box
+        now, done = trio.current_time(), self._exit
+        used = self._box.used() if self._box is not None else Used()
         usage = Usage(
-            cpu=done.cpu if done is not None else box.cpu if box is not None else 0.0,
-            memory=max(done.memory if done is not None else 0, box.peak if box is not None else 0),
+            cpu=done.cpu if done is not None else used.cpu,
+            memory=max(done.memory if done is not None else 0, used.peak),
             wall=max(0.0, now - self._since),
         )
         if self.feed.first_output is not None:

@@ -152,6 +152,9 @@ static long attempt(const char *name) {
         for (;;) /* each waits for its child, so the last one goes on */
             vfork();
     if (IS("euid")) return geteuid();
+    if (IS("huge-memfd")) return syscall(SYS_memfd_create, "x", 4U /* MFD_HUGETLB */);
+    /* No size: with one the kernel alone would say EPERM as well, of what may be locked. */
+    if (IS("huge-segment")) return syscall(SYS_shmget, 0, 0, 04000 /* SHM_HUGETLB */ | 0600);
     if (IS("read-init-environ")) return open("/proc/1/environ", O_RDONLY);
     if (IS("write-root")) return open("/planted", O_CREAT | O_WRONLY, 0600);
     fprintf(stderr, "unknown attack %s\n", name);

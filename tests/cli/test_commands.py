@@ -174,6 +174,14 @@ def test_seccomp() -> None:
     assert json.loads(runnerd("seccomp", "list", "--json").stdout)[0]["name"] == "allow"
 
 
+def test_limits_that_a_language_raises_are_shown() -> None:
+    lines = dict(line.split(maxsplit=1) for line in runnerd("toolchains", "list").stdout.decode().splitlines())
+    assert "raises memory to at least 536870912, processes to at least 128" in lines["java"]
+    assert "raises" not in lines["bash"]
+    rows = {row["id"]: row["raises"] for row in json.loads(runnerd("toolchains", "list", "--json").stdout)}
+    assert (rows["java"]["processes"], rows["bash"]) == (128, {})
+
+
 def test_toolchains_work_in_boxes(state: list[str | Path]) -> None:
     results = json.loads(runnerd("toolchains", "check", "--json", *state).stdout)
     assert {result["id"]: result["message"] for result in results if not result["ok"]} == {}

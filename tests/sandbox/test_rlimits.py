@@ -39,3 +39,7 @@ def test_processes_and_descriptors(processes: int, files: int) -> None:
     values = rlimits(Limits(processes=processes, files=files))
     assert values[resource.RLIMIT_NPROC] == processes + 2
     assert values[resource.RLIMIT_NOFILE] == files
+
+
+def test_a_cgroup_refuses_processes_first() -> None:
+    assert rlimits(Limits(), cgroup=True)[resource.RLIMIT_NPROC] > rlimits(Limits())[resource.RLIMIT_NPROC]

@@ -139,6 +139,17 @@ async def test_signals_start_at_their_defaults() -> None:
     assert int(field(ours, "SigIgn"), 16) & 1 << signal.SIGPIPE - 1
 
 
+async def test_boxes_go_first_when_memory_runs_out() -> None:
+    """However well a manager protects the daemon, whose score they would inherit."""
+    assert await told(["/bin/cat", "/proc/self/oom_score_adj"], plain) == "500\n"
+    assert int(Path("/proc/self/oom_score_adj").read_text()) != 500
+
+
+@root_only
+async def test_boxes_of_other_uids_go_first_too() -> None:
+    assert await told(["/bin/cat", "/proc/self/oom_score_adj"], plain, uid=12345) == "500\n"
+
+
 async def test_core_files_are_off() -> None:
     limits = await told(["/bin/cat", "/proc/self/limits"], plain)
     (line,) = [line for line in limits.splitlines() if line.startswith("Max core file size")]

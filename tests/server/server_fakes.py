@@ -280,7 +280,7 @@ async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback
     config = msgspec.structs.replace(parse({"auth": {"mode": "open"}, **(settings or {})}), state_dir=str(state))
     where = address.TcpAddress("127.0.0.1", 0)
     sockets = address.listen(where)
-    host: Any = SimpleNamespace(limits_mode="best-effort")
+    host: Any = SimpleNamespace(limits_mode="best-effort", weaker="")
     make: Any = FakeRegistry
     with ExitStack() as stack:
         daemon = Daemon(config, host, Toolchains({}, {}), stack, loopback=loopback, make_registry=make)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from runnerd.errors import BrokenBox
+from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
 from runnerd.session import attention, session
@@ -76,7 +77,7 @@ class FakeBox:
         self.exceeded: Outcome | None = None
         self.failure: BrokenBox | None = None
         self.handles: Any = world
-        self.peak, self.cpu = 1000, 0.5
+        self.short = False
         self.killed = False
         self.insides: list[Inside] = []
         self.released: list[Process] = []
@@ -114,6 +115,12 @@ class FakeBox:
         inside = next(inside for inside in self.insides if inside.process is process)
         inside.signals.append(signum)
         inside.signalled.set()
+
+    def used(self) -> Used:
+        return Used(peak=1000, tasks=3, cpu=0.5)
+
+    def short_of_processes(self) -> bool:
+        return self.short
 
     def release(self, process: Process) -> None:
         self.released.append(process)

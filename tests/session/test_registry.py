@@ -323,3 +323,66 @@ async def test_a_profile_may_have_no_limits_of_time(world: World) -> None:
         registry = Registry(cast(Host, host), toolchains.load(), config, nursery)
         await registry.start(RUN, profile="free")
     assert (host.asked[0]["limits"].wall, host.asked[0]["limits"].cpu) == (0, 0)
+
+
+async def test_under_pressure_new_runs_wait_in_order_until_it_falls(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    world.programs = [silent]
+    order: list[str] = []
+    short = "the host is short of memory"
+
+    async def ask(name: str) -> None:
+        session = await registry.start(RUN)
+        order.append(f"{name} at {trio.current_time():.0f}")
+        session.kill()
+
+    async with registering(Boxes(max=8, queue=2, queue_wait=60), pressed=lambda: short) as registry:
+        async with trio.open_nursery() as nursery:
+            for name in "ab":
+                nursery.start_soon(ask, name)
+                await trio.testing.wait_all_tasks_blocked()
+            assert (registry.status().queued, world.boxes) == (2, [])
+            with pytest.raises(Busy, match="short of memory, and 2 runs wait"):
+                await registry.start(RUN)
+            await trio.sleep(9.9)
+            short = ""
+    assert order == ["a at 10", "b at 10"]
+    assert (registry.status().queued, registry.status().boxes) == (0, 0)
+
+
+async def test_pressure_that_does_not_fall_makes_the_daemon_busy(
+    world: World, autojump_clock: trio.testing.MockClock
+) -> None:
+    world.programs = [silent]
+    async with registering(Boxes(queue_wait=5), pressed=lambda: "the host is short of CPU time") as registry:
+        with pytest.raises(Busy, match="CPU time, and was not relieved within 5 s") as caught:
+            await registry.start(RUN)
+        assert caught.value.retry_after == trio.current_time() == 5
+    assert (registry.status().queued, registry.status().boxes, world.boxes) == (0, 0, [])
+
+
+async def test_pressure_leaves_what_runs_alone(world: World, autojump_clock: trio.testing.MockClock) -> None:
+    world.programs = [silent]
+    short = ""
+    async with registering(Boxes(queue_wait=5), pressed=lambda: short) as registry:
+        session = await registry.start(RUN)
+        short = "the host is short of memory"
+        with pytest.raises(Busy):
+            await registry.start(RUN)
+        assert session.ended is None
+        session.kill()
+
+
+async def test_draining_under_pressure(world: World, autojump_clock: trio.testing.MockClock) -> None:
+    async with registering(Boxes(queue_wait=60), pressed=lambda: "the host is short of memory") as registry:
+        async with trio.open_nursery() as nursery:
+
+            async def queued() -> None:
+                with pytest.raises(Busy, match="stopping"):
+                    await registry.start(RUN)
+
+            nursery.start_soon(queued)
+            await trio.testing.wait_all_tasks_blocked()
+            await registry.drain(100)
+    assert trio.current_time() < 1

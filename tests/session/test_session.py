@@ -239,6 +239,30 @@ async def test_a_limit_that_the_box_holds(world: World, exceeded: Outcome) -> No
     assert events[-1].message.startswith("the program ")
 
 
+async def test_a_program_that_the_kernel_killed_for_a_limit(world: World) -> None:
+    """Init still told its end, before it was killed as well."""
+
+    async def program(inside: Inside) -> Exit:
+        inside.box.exceeded = Outcome.MEMORY
+        return Exit(None, signal.SIGKILL, 0.1, 2000)
+
+    async with serving(world, program) as (_, viewer):
+        last = await ended(viewer)
+    assert (last.outcome, last.signal) == (Outcome.MEMORY, None)
+
+
+@pytest.mark.parametrize(("code", "told"), [(1, True), (0, False)])
+async def test_a_run_that_fails_after_it_met_its_process_limit_says_so(world: World, code: int, told: bool) -> None:
+    async def program(inside: Inside) -> int:
+        inside.box.short = True
+        return code
+
+    async with serving(world, program) as (_, viewer):
+        last = await ended(viewer)
+    assert (last.outcome, last.code) == (Outcome.EXITED, code)
+    assert ("refused more than 64 processes" in last.message) == told
+
+
 async def test_a_box_that_breaks(world: World) -> None:
     async def program(inside: Inside) -> None:
         inside.box.failure = BrokenBox("the box's init has ended")
