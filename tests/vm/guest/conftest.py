@@ -1,0 +1,40 @@
+"""The service is installed once, as an operator does it, and taken away by the last of the tests (test_uninstall.py)."""
+
+from collections.abc import Iterator
+
+import pytest
+import service
+from service import sh
+
+# Where things come and go on any running system.
+CHANGING = ("/proc", "/sys", "/dev", "/run", "/tmp", "/job", "/var/log", "/var/tmp", "/var/lib/systemd", "/var/cache", "/root")
+
+
+def files() -> set[str]:
+    skipped = " -o ".join(f"-path {path}" for path in CHANGING)
+    found = sh(f"find / \\( {skipped} -o -name __pycache__ \\) -prune -o -print").splitlines()
+    return {path for path in found if not path.endswith((".pyc", "/.pwd.lock"))}
+
+
+@pytest.fixture(scope="session")
+def before() -> set[str]:
+    """All files of the machine before runnerd came."""
+    return files()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed(before: set[str]) -> str:
+    """What the installation said."""
+    said = sh(f"{service.REPO}/scripts/install --wheels {service.WHEELS}")
+    start = f"ExecStart=\nExecStart=/opt/runnerd/bin/runnerd serve --config {service.CONFIG} --limits {service.LIMITS}"
+    service.drop_in("limits", f"[Service]\n{start}\n")
+    return said
+
+
+@pytest.fixture
+def running() -> Iterator[None]:
+    """The service, started; stopped when the test is over."""
+    sh("systemctl start runnerd.service")
+    yield
+    sh("systemctl stop runnerd.service runnerd.socket")
+    sh("systemctl reset-failed runnerd.service || true")
