@@ -80,6 +80,11 @@ class Registry:
         self._nursery.start_soon(self._serve, session)
         return session
 
+    def adopt(self, config: Config) -> None:
+        """Admit and limit new runs by `config` from now on; those that live keep what they were granted."""
+        self._config = config
+        self._boxes.total_tokens = config.boxes.max
+
     def status(self) -> Status:
         return Status(
             boxes=self._boxes.borrowed_tokens,

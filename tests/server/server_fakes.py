@@ -90,6 +90,9 @@ class FakeRegistry:
         self.full = False
         self.cancelled = 0
 
+    def adopt(self, config: Config) -> None:
+        self.config = config
+
     async def start(self, run: Run, *, profile: str = "default") -> FakeSession:
         self.asked += 1
         if self.failure is not None:
@@ -193,14 +196,18 @@ class Client:
 
 @asynccontextmanager
 async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback: bool = True) -> AsyncIterator[Served]:
-    """The real daemon's wiring around FakeRegistry, on a free port."""
-    config = msgspec.structs.replace(parse(settings or {}), state_dir=str(state))
+    """The real daemon's wiring around FakeRegistry, on a free port. SIGHUP has it take `settings` as they are then."""
+    given: dict[str, Any] = {} if settings is None else settings
+
+    def read() -> Config:
+        return msgspec.structs.replace(parse(given), state_dir=str(state))
+
     where = address.TcpAddress("127.0.0.1", 0)
     sockets = address.listen(where)
     host: Any = SimpleNamespace(limits_mode="best-effort")
     make: Any = FakeRegistry
     with ExitStack() as stack:
-        daemon = Daemon(config, host, Toolchains({}, {}), stack, loopback=loopback, make_registry=make)
+        daemon = Daemon(read(), host, Toolchains({}, {}), stack, loopback=loopback, read=read, make_registry=make)
         bound = address.bound(where, sockets)
         assert isinstance(bound, address.TcpAddress)
         served = Served(bound.port)

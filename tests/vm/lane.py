@@ -36,9 +36,10 @@ def run(options: Sequence[str] = ()) -> int:
 
 def _working_tree(target: Path) -> None:
     """The files that git knows or would take, as they are now."""
-    listed = subprocess.run(["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True)
+    listed = subprocess.run(
+        ["git", "ls-files", "-coz", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
+    )
     for path in filter(None, listed.stdout.decode().split("\0")):
         if (ROOT / path).is_file():
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / path, target / path)
-

@@ -77,7 +77,9 @@ def _pack(script: str, folders: Mapping[str, Path], staging: Path, disk: Path) -
     for name, folder in folders.items():
         shutil.copytree(folder, staging / name, symlinks=True)
     size = sum(path.lstat().st_size + 4096 for path in staging.rglob("*"))
-    _quiet("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m0", "-d", staging, disk, f"{size // 1024 * 2 + 65536}k")
+    _quiet(
+        "mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-m0", "-d", staging, disk, f"{size // 1024 * 2 + 65536}k"
+    )
 
 
 def _qemu(image: Path, job: Path, answer: Path) -> list[str]:
@@ -96,7 +98,7 @@ def _qemu(image: Path, job: Path, answer: Path) -> list[str]:
 
 def _image() -> Path:
     """The folder of the image, made when the recipe is new (minutes) and kept for the next time."""
-    cache = Path(os.environ["XDG_CACHE_HOME"] if "XDG_CACHE_HOME" in os.environ else "/var/cache") / "runnerd-vm"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", "/var/cache")) / "runnerd-vm"
     cache.mkdir(parents=True, exist_ok=True)
     image = cache / hashlib.sha256(RECIPE.read_bytes()).hexdigest()[:16]
     with (cache / "lock").open("w") as lock:

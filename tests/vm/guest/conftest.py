@@ -1,4 +1,4 @@
-"""The service is installed once, as an operator does it, and taken away by the last of the tests (test_uninstall.py)."""
+"""The service is installed once, as an operator does it, and taken away by the last tests (test_uninstall.py)."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,19 @@ import service
 from service import sh
 
 # Where things come and go on any running system.
-CHANGING = ("/proc", "/sys", "/dev", "/run", "/tmp", "/job", "/var/log", "/var/tmp", "/var/lib/systemd", "/var/cache", "/root")
+CHANGING = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/tmp",
+    "/job",
+    "/var/log",
+    "/var/tmp",
+    "/var/lib/systemd",
+    "/var/cache",
+    "/root",
+)
 
 
 def files() -> set[str]:

@@ -157,5 +157,3 @@ def run(language: str, code: str, stdin: str = "", **fields: Any) -> tuple[dict[
         return await client.event("exit"), client.output.decode()
 
     return talk(conversation)
-
-
