@@ -1,10 +1,12 @@
 """The service is installed once, as an operator does it, and taken away by the last tests (test_uninstall.py)."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import service
 from service import sh
+
+Configure = Callable[[str], object]
 
 # Where things come and go on any running system.
 CHANGING = (
@@ -44,9 +46,20 @@ def installed(before: set[str]) -> str:
 
 
 @pytest.fixture
+def configure() -> Iterator[Configure]:
+    """Writes settings below the installed ones, which come back when the test is over."""
+    installed = service.CONFIG.read_text()
+    yield lambda settings: service.CONFIG.write_text(f"{installed}\n{settings}")
+    service.CONFIG.write_text(installed)
+
+
+@pytest.fixture
 def running() -> Iterator[None]:
     """The service, started; stopped when the test is over."""
-    sh("systemctl start runnerd.service")
+    try:
+        sh("systemctl start runnerd.service")
+    except AssertionError as problem:
+        raise AssertionError(f"{problem}\n{service.journal()[-4000:]}") from None
     yield
     sh("systemctl stop runnerd.service runnerd.socket")
     sh("systemctl reset-failed runnerd.service || true")
