@@ -21,8 +21,9 @@ def test_it_can_keep_what_is_the_operators(before: set[str]) -> None:
     kept = ("/etc/runnerd", "/var/lib/runnerd")
     assert {path for path in files() - before if not path.startswith(kept)} <= BACKUPS
     assert sh("id -un runnerd") == "runnerd\n"
-    again = sh(f"{service.REPO}/scripts/install --wheels {service.WHEELS}")
-    assert "is installed" in again
+    without_node = "/tmp/wheels"  # it is nine tenths of the bytes and of the time
+    sh(f"mkdir {without_node} && ln -s {service.WHEELS}/*.whl {without_node} && rm {without_node}/nodejs*")
+    assert "is installed" in sh(f"{service.REPO}/scripts/install --wheels {without_node}")
     assert '"credits": 1' in sh("runuser -u runnerd -- runnerd keys list --json --state-dir /var/lib/runnerd")
 
 
