@@ -95,12 +95,23 @@ def _user_namespaces() -> Iterator[Finding]:
     else:
         yield Finding("user namespaces", "ok", f"at most {most or 'unknown'}")
     if _read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-        yield Finding(
-            "AppArmor",
-            "missing",
-            "restricts unprivileged user namespaces",
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for bwrap with `userns,`",
-        )
+        yield _apparmor()
+
+
+def _apparmor() -> Finding:
+    """Of a host that restricts user namespaces to programs whose AppArmor profile allows them, and to root."""
+    profile = _read("/proc/self/attr/apparmor/current") or "unconfined"
+    if os.geteuid() == 0:
+        return Finding("AppArmor", "ok", "restricts user namespaces, but not root's")
+    if profile.startswith("runnerd "):
+        return Finding("AppArmor", "ok", "restricts user namespaces; the profile runnerd allows them")
+    return Finding(
+        "AppArmor",
+        "missing",
+        f"keeps programs under the profile {profile} from making user namespaces",
+        "scripts/install loads a profile for /opt/runnerd that allows them; by hand: copy systemd/apparmor/runnerd to "
+        "/etc/apparmor.d/, then `apparmor_parser --replace /etc/apparmor.d/runnerd`",
+    )
 
 
 def _seccomp() -> Finding:

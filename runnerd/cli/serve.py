@@ -19,7 +19,7 @@ Limits are held by cgroup v2 (the default; refused where this host does not dele
 
 EPILOG = """\
 SIGTERM and SIGINT let running sessions go on for a while (drain.seconds in the configuration); a second one ends
-them at once."""
+them at once. SIGHUP reads the configuration again."""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:  # pyright: ignore[reportPrivateUsage]
@@ -46,7 +46,8 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 def serve(args: argparse.Namespace) -> int:
     """Run the daemon. 0 after an orderly stop, 1 when the host lacks something, 2 when a setting is wrong."""
-    try:
+
+    def read() -> config.Config:
         settings = config.load(args.config)
         changes: dict[str, Any] = {}
         if args.listen is not None:
@@ -55,13 +56,17 @@ def serve(args: argparse.Namespace) -> int:
             changes["state_dir"] = str(args.state_dir.absolute())
         if args.auth is not None:
             changes["auth"] = msgspec.structs.replace(settings.auth, mode=args.auth)
+        return msgspec.structs.replace(settings, **changes)
+
+    try:
+        settings = read()
         # Here, not above: --help and a wrong setting should not wait for all that a daemon loads. It is a tenth
         # faster without looking for garbage, of which there is none.
         gc.disable()
         from runnerd.server.daemon import run_daemon
 
         gc.enable()
-        run_daemon(msgspec.structs.replace(settings, **changes), args.limits)
+        run_daemon(settings, args.limits, read)
     except RunnerdError as problem:
         complain(problem)
         return 2 if isinstance(problem, ConfigError) else 1

@@ -40,8 +40,12 @@ class Admission:
     ) -> None:
         self._registry, self._toolchains, self._doorkeeper = registry, toolchains, doorkeeper
         self._accounts, self._nursery = accounts, nursery
-        self._limits, self._prices = config.quota, config.prices
         self._quota = Quota(clock)
+        self.adopt(config)
+
+    def adopt(self, config: Config) -> None:
+        """Admit by these settings from now on."""
+        self._limits, self._prices = config.quota, config.prices
 
     def profile(self, name: str) -> Profile:
         """Raises NotFound."""

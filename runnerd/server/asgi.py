@@ -82,13 +82,17 @@ class HttpServer:
     """One Starlette app for all connections."""
 
     def __init__(self, app: ASGIApp, *, head_size: int) -> None:
+        self._context: WorkerContext | None = None
+        self.adopt(app, head_size=head_size)
+
+    def adopt(self, app: ASGIApp, *, head_size: int) -> None:
+        """Serve new connections by this app from now on."""
         self._app = ASGIWrapper(cast(ASGIFramework, app))
         self._config = Config()
         self._config.errorlog = logging.getLogger("runnerd.server.hypercorn")
         self._config.include_server_header = False
         self._config.keep_alive_timeout = KEEP_ALIVE
         self._config.h11_max_incomplete_size = head_size
-        self._context: WorkerContext | None = None
 
     async def terminate(self) -> None:
         """Close idle connections now, and the others after the answer that is under way."""

@@ -27,9 +27,13 @@ class Doorkeeper:
 
     def __init__(self, accounts: Accounts, settings: Auth) -> None:
         self._accounts = accounts
+        self.revocations = Revocations(accounts)
+        self.adopt(settings)
+
+    def adopt(self, settings: Auth) -> None:
+        """Check by these settings from now on."""
         self._settings = settings
         self.open = settings.mode == "open"
-        self.revocations = Revocations(accounts)
 
     async def check(self, key: str) -> StoredKey:
         """The key of a secret. Raises Unauthorized, also where none would be needed."""

@@ -1,5 +1,6 @@
 """The daemon: opens what it needs, serves, and stops in order."""
 
+import faulthandler
 import gc
 import logging
 import math
@@ -12,19 +13,20 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs
 
+import msgspec
 import prctl
 import trio
 from starlette.requests import Request
 
 from runnerd import toolchains
 from runnerd.config import Config
-from runnerd.errors import BadRequest, Busy
+from runnerd.errors import BadRequest, Busy, ConfigError
 from runnerd.protocols import Adapter, Attach, Start, sessions, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
 from runnerd.sandbox.pressure import Pressure, sources
-from runnerd.server import address, assets, logs, orphans
+from runnerd.server import activation, address, assets, logs, orphans
 from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
 from runnerd.server.asgi import HttpServer
@@ -35,7 +37,7 @@ from runnerd.server.head import Head
 from runnerd.server.http import Language, Site, asked_of, head_of, make_app
 from runnerd.server.listener import Listener, ServeWebSocket, Settings
 from runnerd.server.metrics import Metric
-from runnerd.server.notify import notify
+from runnerd.server.notify import feed_watchdog, notify, reloading, show_status, stopping
 from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
 from runnerd.server.stream import ConnectionStream
@@ -51,6 +53,9 @@ log = logging.getLogger("runnerd.server")
 
 LimitsWish = Literal["cgroup", "best-effort", "auto"]
 
+ReadConfig = Callable[[], Config]
+"""Reads the settings again. Raises ConfigError."""
+
 MakeRegistry = Callable[[Host, toolchains.Toolchains, Config, trio.Nursery], Registry]
 
 STAY = Stay(hold=5.0, detach=math.inf, linger=60.0)
@@ -59,13 +64,18 @@ STAY = Stay(hold=5.0, detach=math.inf, linger=60.0)
 FLUSH = 3.0
 """Seconds that connections have, after the last session ended, to take what they were sent."""
 
+FIXED = ("listen", "state_dir", "store", "node", "bubblewrap", "uids")
+"""Settings that a running daemon cannot change."""
+
 PER_BOX = 16
 RESERVE = 64
 """Descriptors that one box, and the daemon itself, may need at most."""
 
 
-def run_daemon(config: Config, limits: LimitsWish) -> None:
+def run_daemon(config: Config, limits: LimitsWish, read: ReadConfig) -> None:
     """Serve until SIGTERM or SIGINT; a second one ends at once. Call from the main thread of a fresh process.
+
+    `read` gives the settings anew at each SIGHUP.
 
     Raises SetupError or ConfigError for what keeps the daemon from starting.
     """
@@ -74,15 +84,29 @@ def run_daemon(config: Config, limits: LimitsWish) -> None:
     check_settings(config.auth, str(where), loopback=where.loopback)
     prepare_process()
     with ExitStack() as stack:
-        sockets = address.listen(where)
-        stack.callback(address.close, where, sockets)
+        if sockets := activation.inherited():
+            where = _activated(where, sockets)
+        else:
+            sockets = address.listen(where)
+            stack.callback(address.close, where, sockets)
+            where = address.bound(where, sockets)
         host = stack.enter_context(open_host(config, limits=limits, state_dir=config.state))
-        daemon = Daemon(config, host, toolchains.load(), stack, loopback=where.loopback)
-        trio.run(daemon.run, address.bound(where, sockets), sockets, begun)
+        daemon = Daemon(config, host, toolchains.load(), stack, loopback=where.loopback, read=read)
+        trio.run(daemon.run, where, sockets, begun)
+
+
+def _activated(wanted: address.Address, sockets: list[socket.socket]) -> address.Address:
+    """Where the passed sockets listen: of several, one that others than this machine can reach."""
+    places = [activation.address_of(each) for each in sockets]
+    if wanted not in places:
+        shown = " ".join(map(str, places))
+        log.warning("the service manager holds the port: `listen` is not used", extra={"listen": wanted, "port": shown})
+    return min(places, key=lambda place: place.loopback)
 
 
 def prepare_process() -> None:
     """What belongs to the whole process: its log, its name, and that it inherits what boxes leave."""
+    faulthandler.enable()  # the watchdog's SIGABRT tells where the event loop hung
     gc.freeze()  # a full collection stops every terminal: it need not look at modules
     logs.set_up()
     prctl.set_name("runnerd")  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
@@ -107,18 +131,27 @@ class Daemon:
         stack: ExitStack,
         *,
         loopback: bool,
+        read: ReadConfig,
         make_registry: MakeRegistry = make_registry,
     ) -> None:
         self._make_registry = make_registry
+        self._read = read
+        self._loopback = loopback
         self._config = config
         self._host = host
         self._toolchains = languages
         self._accounts = Accounts(self._open_store)
         stack.callback(self._accounts.close)
-        self._proxies = Proxies(config.http.trusted_proxies)
-        self._gate = Gate(config.http.origins, config.http.hosts, loopback=loopback)
         self._doorkeeper = Doorkeeper(self._accounts, config.auth)
+        self._assets = assets.load(folder("web"))
         self._drain = Drain(config.drain.seconds)
+        self._guard()
+
+    def _guard(self) -> None:
+        """Who may connect, by the settings as they are now."""
+        http = self._config.http
+        self._gate = Gate(http.origins, http.hosts, loopback=self._loopback)
+        self._proxies = Proxies(http.trusted_proxies)
 
     async def run(self, where: address.Address, sockets: list[socket.socket], begun: float) -> None:
         """Serve on `sockets` until a signal comes and the sessions are over. `begun`: when the start began."""
@@ -132,9 +165,12 @@ class Daemon:
                 self._listener = Listener(self._settings(), self._gate, self._http, self._websockets(), self._proxies)
                 nursery.start_soon(orphans.reap)
                 nursery.start_soon(self._doorkeeper.revocations.run)
+                nursery.start_soon(feed_watchdog)
+                nursery.start_soon(show_status, self._status)
                 async with trio.open_nursery() as connections:
                     accepting = trio.CancelScope()
                     nursery.start_soon(self._accept, accepting, sockets, connections)
+                    await nursery.start(self._reload_when_told)
                     self._say_ready(where, begun)
                     received = await anext(signals)
                     accepting.cancel()
@@ -166,10 +202,45 @@ class Daemon:
         log.info("listening on %s", shown, extra={"milliseconds": took})
         notify(f"READY=1\nSTATUS=listening on {shown}, limits: {mode}")
 
+    async def _reload_when_told(self, task_status: trio.TaskStatus[None]) -> None:
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                reloading()
+                self._reload()
+                notify("READY=1")
+
+    def _reload(self) -> None:
+        """Read the settings again; new connections and sessions get them. A wrong file changes nothing."""
+        old = self._config
+        try:
+            new = self._read()
+            check_settings(new.auth, new.listen, loopback=self._loopback)
+        except ConfigError as problem:
+            told = {"problem": problem.message, "hint": problem.hint}
+            log.error("the configuration is wrong, and the old one stays", extra=told)
+            return
+        for name in FIXED:
+            if getattr(new, name) != getattr(old, name):
+                log.warning("this setting changes with a restart only", extra={"setting": name})
+        self._config = msgspec.structs.replace(new, **{name: getattr(old, name) for name in FIXED})
+        self._drain.seconds = self._config.drain.seconds
+        self._guard()
+        self._doorkeeper.adopt(self._config.auth)
+        self._registry.adopt(self._config)
+        self._admission.adopt(self._config)
+        self._http.adopt(make_app(self._site()), head_size=self._config.http.head_size)
+        self._listener.adopt(self._settings(), self._gate, self._proxies)
+        log.info("the configuration was read again")
+
+    def _status(self) -> str:
+        status = self._registry.status()
+        return f"{status.boxes} boxes, {sum(status.ended.values())} served"
+
     async def _stop(self, received: signal.Signals, signals: AsyncIterator[int]) -> None:
         """Tell clients, then wait for the sessions: until the deadline, or until a second signal."""
         log.info("stopping", extra={"signal": received.name, "deadline": f"{self._drain.seconds:g}s"})
-        notify("STOPPING=1")
+        stopping(self._drain.seconds + 3 * FLUSH)
         self._drain.begun.set()
         patience = trio.CancelScope()
 
@@ -267,7 +338,7 @@ class Daemon:
     def _site(self) -> Site:
         return Site(
             gate=self._gate,
-            assets=assets.load(folder("web")),
+            assets=self._assets,
             limits=self._host.limits_mode,
             languages=self._languages,
             metrics=self._metrics,

@@ -74,6 +74,10 @@ class Listener:
         self.accepted = 0
         self.refused = 0
 
+    def adopt(self, settings: Settings, gate: Gate, proxies: Proxies) -> None:
+        """Serve new connections by these from now on."""
+        self._settings, self._gate, self._proxies = settings, gate, proxies
+
     async def accept(self, sockets: list[socket.socket], connections: trio.Nursery) -> None:
         """Accept until cancelled, then close the sockets. Connections run in `connections` and outlive this."""
         listeners = [trio.SocketListener(trio.socket.from_stdlib_socket(each)) for each in sockets]

@@ -101,6 +101,11 @@ class Registry:
         except KeyError:
             raise NotFound("there is no such session, or no more") from None
 
+    def adopt(self, config: Config) -> None:
+        """Admit and limit new runs by `config` from now on; those that live keep what they were granted."""
+        self._config = config
+        self._boxes.total_tokens = config.boxes.max
+
     def status(self) -> Status:
         return Status(
             boxes=self._boxes.borrowed_tokens,

@@ -98,6 +98,9 @@ class FakeRegistry:
         self.box_starts = True
         self.cancelled = 0
 
+    def adopt(self, config: Config) -> None:
+        self.config = config
+
     def profile(self, name: str) -> Profile:
         return self.config.profiles[name]
 
@@ -276,14 +279,18 @@ class Client:
 
 @asynccontextmanager
 async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback: bool = True) -> AsyncIterator[Served]:
-    """The real daemon's wiring around FakeRegistry, on a free port."""
-    config = msgspec.structs.replace(parse({"auth": {"mode": "open"}, **(settings or {})}), state_dir=str(state))
+    """The real daemon's wiring around FakeRegistry, on a free port. SIGHUP has it take `settings` as they are then."""
+    given: dict[str, Any] = {} if settings is None else settings
+
+    def read() -> Config:
+        return msgspec.structs.replace(parse({"auth": {"mode": "open"}, **given}), state_dir=str(state))
+
     where = address.TcpAddress("127.0.0.1", 0)
     sockets = address.listen(where)
     host: Any = SimpleNamespace(limits_mode="best-effort", weaker="")
     make: Any = FakeRegistry
     with ExitStack() as stack:
-        daemon = Daemon(config, host, Toolchains({}, {}), stack, loopback=loopback, make_registry=make)
+        daemon = Daemon(read(), host, Toolchains({}, {}), stack, loopback=loopback, read=read, make_registry=make)
         bound = address.bound(where, sockets)
         assert isinstance(bound, address.TcpAddress)
         served = Served(bound.port)

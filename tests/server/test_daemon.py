@@ -1,9 +1,12 @@
 """The daemon's life: readiness, signals, draining."""
 
+import logging
 import os
 import signal
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -45,6 +48,52 @@ async def test_the_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             os.kill(os.getpid(), signal.SIGTERM)
             await served.stopped.wait()
         assert manager.recv(1000) == b"STOPPING=1"
+
+
+async def test_a_reload_changes_what_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings: dict[str, Any] = {"boxes": {"max": 5}, "http": {"hosts": ["old.example"]}}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+
+        async def told() -> bytes:
+            return await trio.to_thread.run_sync(manager.recv, 1000)
+
+        async with serve(tmp_path, settings) as served, served.terminal() as client:
+            assert (await told()).startswith(b"READY=1")
+            await client.start()
+            with caplog.at_level(logging.INFO, "runnerd"):
+                settings |= {"boxes": {"max": 7}, "http": {"hosts": ["new.example"]}, "node": "n2"}
+                settings |= {"auth": {"anonymous": "never"}}
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert (await next_but_status(told)).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+                assert await next_but_status(told) == b"READY=1"
+            assert "this setting changes with a restart only" in caplog.text
+            config = served.registry.config
+            assert (config.boxes.max, config.node) == (7, "n1")
+            await client.type(b"goes on")
+            assert await client.output() == b"goes on"
+            for host, status in ((b"new.example", b"200"), (b"old.example", b"403")):
+                answer = await served.ask(b"GET /healthz HTTP/1.1\r\nConnection: close\r\nHost: %s\r\n\r\n" % host)
+                assert answer.startswith(b"HTTP/1.1 " + status)
+            async with served.terminal() as stranger:
+                await stranger.send("start", stream=1, language="echo", code="")
+                assert (await stranger.receive("error"))["code"] == "unauthorized"
+
+            settings["boxes"] = {"max": 0}
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert (await next_but_status(told)).startswith(b"RELOADING=1")
+            assert await next_but_status(told) == b"READY=1"
+            assert served.registry.config.boxes.max == 7
+            assert "the configuration is wrong, and the old one stays" in caplog.text
+
+
+async def next_but_status(told: Callable[[], Awaitable[bytes]]) -> bytes:
+    while (message := await told()).startswith(b"STATUS="):
+        pass
+    return message
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

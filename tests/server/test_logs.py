@@ -1,7 +1,12 @@
 import logging
+import os
+import socket
 import sys
+from pathlib import Path
 
-from runnerd.server.logs import Formatter
+import pytest
+
+from runnerd.server.logs import Formatter, JournalHandler, journal_entry, set_up
 
 
 def record(message: str, level: int = logging.INFO, **fields: object) -> logging.LogRecord:
@@ -35,3 +40,61 @@ def test_a_traceback_follows() -> None:
     line = Formatter(plain=False).format(entry)
     assert line.split("\n")[0].endswith("event=unexpected")
     assert line.endswith("ValueError: deep")
+
+
+def entry(data: bytes) -> dict[str, str]:
+    """The fields of a journal entry, read as the journal does."""
+    fields: dict[str, str] = {}
+    while data:
+        name, _, data = data.partition(b"\n")
+        size = int.from_bytes(data[:8], "little")
+        fields[name.decode()] = data[8 : 8 + size].decode()
+        assert data[8 + size : 9 + size] == b"\n"
+        data = data[9 + size :]
+    return fields
+
+
+def test_the_journal_gets_fields(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(str(tmp_path / "journal"))
+        handler = JournalHandler(str(tmp_path / "journal"))
+        handler.handle(record("session ended", logging.WARNING, session="n1-1", outcome="memory", code=None))
+        handler.close()
+        assert entry(journal.recv(4096)) == {
+            "MESSAGE": "session ended session=n1-1 outcome=memory code=None",
+            "PRIORITY": "4",
+            "SYSLOG_IDENTIFIER": "runnerd",
+            "LOGGER": "runnerd.x",
+            "SESSION": "n1-1",
+            "OUTCOME": "memory",
+        }
+
+
+def test_a_client_cannot_forge_a_field_of_the_journal() -> None:
+    fields = entry(journal_entry(record("x", origin="a\nOUTCOME=exited\nPRIORITY\n")))
+    assert fields["ORIGIN"] == "a\nOUTCOME=exited\nPRIORITY\n"
+    assert fields["PRIORITY"] == "6"
+    assert "\n" not in fields["MESSAGE"]
+    assert "OUTCOME" not in fields
+
+
+def test_without_a_journal_the_line_goes_to_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = JournalHandler(str(tmp_path / "none"))
+    handler.handle(record("session ended", outcome="exited"))
+    handler.close()
+    assert 'event="session ended" outcome=exited' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_journal_is_used_where_stderr_is_connected_to_it(connected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino if connected else status.st_ino + 1}")
+    logger = logging.getLogger("runnerd")
+    before = logger.handlers[:], logger.level, logger.propagate
+    try:
+        set_up()
+        assert [isinstance(each, JournalHandler) for each in logger.handlers] == [connected]
+        for handler in logger.handlers:
+            handler.close()
+    finally:
+        logger.handlers[:], logger.level, logger.propagate = before

@@ -25,10 +25,12 @@ def test_settings_come_from_the_file_and_then_the_options(tmp_path: Path, monkey
     file.write_text('listen = "127.0.0.1:1"\nstate_dir = "/from/file"\n[boxes]\nmax = 3\n')
     assert run("--config", str(file)) == 0
     assert run("--config", str(file), "--listen", "unix:/x", "--state-dir", str(tmp_path), "--limits", "auto") == 0
-    (first, first_limits), (second, second_limits) = seen
+    (first, first_limits, read), (second, second_limits, _) = seen
     assert (first.listen, first.state_dir, first.boxes.max, first_limits) == ("127.0.0.1:1", "/from/file", 3, "cgroup")
     assert (second.listen, second.state_dir, second.boxes.max) == ("unix:/x", str(tmp_path), 3)
     assert second_limits == "auto"
+    file.write_text("[boxes]\nmax = 4\n")
+    assert read().boxes.max == 4
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:

@@ -386,3 +386,25 @@ async def test_draining_under_pressure(world: World, autojump_clock: trio.testin
             await trio.testing.wait_all_tasks_blocked()
             await registry.drain(100)
     assert trio.current_time() < 1
+
+
+async def test_new_settings_are_for_what_comes_after_them(world: World) -> None:
+    world.programs = [silent, silent, silent]
+    host = FakeHost()
+    async with registering(Boxes(max=1, queue=1), host=host) as registry:
+        await registry.start(RUN)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(registry.start, RUN)
+            await trio.testing.wait_all_tasks_blocked()
+            assert (registry.status().boxes, registry.status().queued) == (1, 1)
+            profiles = {"default": Profile(wall=7.0)}
+            registry.adopt(Config(boxes=Boxes(max=2, queue=0), profiles=profiles))  # there is room for who waits
+        assert (registry.status().boxes, registry.status().boxes_max) == (2, 2)
+        with pytest.raises(Busy, match="all 2 boxes are taken, and 0 runs wait"):
+            await registry.start(RUN)
+        registry.adopt(Config(boxes=Boxes(max=1), profiles=profiles))  # ends nothing
+        assert registry.status().boxes == 2
+        registry.adopt(Config(boxes=Boxes(max=3), profiles=profiles))
+        await registry.start(RUN)
+        assert host.asked[-1]["limits"].wall == 7.0
+        await registry.drain(0)

@@ -1,29 +1,65 @@
-"""A host whose boxes are held by cgroup v2, in the tree that this process was given: delegated, ours alone."""
+"""The service is installed once, as an operator does it, and taken away by the last tests (test_uninstall.py)."""
 
-import os
-from collections.abc import Generator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import pytest
+import service
+from service import sh
 
-from runnerd.config import Config
-from runnerd.sandbox.cgroup import Tree
-from runnerd.sandbox.host import Host, open_host
+Configure = Callable[[str], object]
+
+# Where things come and go on any running system.
+CHANGING = (
+    "/proc",
+    "/sys",
+    "/dev",
+    "/run",
+    "/tmp",
+    "/job",
+    "/var/log",
+    "/var/tmp",
+    "/var/lib/systemd",
+    "/var/cache",
+    "/root",
+)
+
+
+def files() -> set[str]:
+    skipped = " -o ".join(f"-path {path}" for path in CHANGING)
+    found = sh(f"find / \\( {skipped} -o -name __pycache__ \\) -prune -o -print").splitlines()
+    return {path for path in found if not path.endswith((".pyc", "/.pwd.lock"))}
 
 
 @pytest.fixture(scope="session")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Host]:
-    """Instead of the one that other tests share."""
-    with open_host(Config(), limits="cgroup", state_dir=tmp_path_factory.mktemp("state")) as host:
-        yield host
+def before() -> set[str]:
+    """All files of the machine before runnerd came."""
+    return files()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def installed(before: set[str]) -> str:
+    """What the installation said."""
+    said = sh(f"{service.REPO}/scripts/install --wheels {service.WHEELS}")
+    start = f"ExecStart=\nExecStart=/opt/runnerd/bin/runnerd serve --config {service.CONFIG} --limits {service.LIMITS}"
+    service.drop_in("limits", f"[Service]\n{start}\n")
+    return said
 
 
 @pytest.fixture
-def tree(host: Host) -> Tree:
-    assert host.tree is not None
-    return host.tree
+def configure() -> Iterator[Configure]:
+    """Writes settings below the installed ones, which come back when the test is over."""
+    installed = service.CONFIG.read_text()
+    yield lambda settings: service.CONFIG.write_text(f"{installed}\n{settings}")
+    service.CONFIG.write_text(installed)
 
 
-def leaves(tree: Tree) -> list[Path]:
-    """The boxes' leaves that are there now."""
-    return [tree.boxes / name for name in os.listdir(tree.boxes) if (tree.boxes / name).is_dir()]
+@pytest.fixture
+def running() -> Iterator[None]:
+    """The service, started; stopped when the test is over."""
+    try:
+        sh("systemctl start runnerd.service")
+    except AssertionError as problem:
+        raise AssertionError(f"{problem}\n{service.journal()[-4000:]}") from None
+    yield
+    sh("systemctl stop runnerd.service runnerd.socket")
+    sh("systemctl reset-failed runnerd.service || true")

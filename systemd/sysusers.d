@@ -1,0 +1,1 @@
+u runnerd - "runs programs in boxes" /var/lib/runnerd
