@@ -15,7 +15,7 @@ import trio
 
 from runnerd import toolchains
 from runnerd.config import Config
-from runnerd.errors import Busy
+from runnerd.errors import Busy, RunnerdError
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
@@ -119,6 +119,8 @@ class Daemon:
                     accepting = trio.CancelScope()
                     nursery.start_soon(self._accept, accepting, sockets, connections)
                     self._say_ready(where, begun)
+                    if not self._doorkeeper.open:
+                        nursery.start_soon(self._look_at_store)
                     received = await anext(signals)
                     accepting.cancel()
                     await self._stop(signal.Signals(received), signals)
@@ -179,8 +181,15 @@ class Daemon:
         keepalive = Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
         await serve_websocket(stream, head, keepalive, (SUBPROTOCOL,), converse)
 
+    async def _look_at_store(self) -> None:
+        """Open it before the first key comes, and tell the operator if that fails: clients hear nothing of why."""
+        try:
+            await self._accounts.ask(lambda store: None)
+        except RunnerdError as problem:
+            log.error("keys cannot be checked", extra={"problem": problem.message, "hint": problem.hint})
+
     def _open_store(self) -> "Store":
-        from runnerd.store.database import open_store  # takes a while to load, and loopback may never need it
+        from runnerd.store.database import open_store  # takes a while to load, and an open daemon may never need it
 
         return open_store(self._config.store, self._config.state)
 

@@ -124,6 +124,19 @@ async def test_the_log_says_whether_a_key_is_needed(tmp_path: Path, written_log:
         assert 'event="auth: open (whoever can connect may run programs, without a key)"' in written_log.getvalue()
 
 
+async def test_a_store_that_cannot_be_opened_is_told_to_the_operator_alone(
+    tmp_path: Path, written_log: io.StringIO
+) -> None:
+    (tmp_path / "file").write_text("")
+    async with serve(tmp_path / "file", {"auth": {"mode": "keys"}}) as served:
+        await until(lambda: "keys cannot be checked" in written_log.getvalue())
+        assert "hint=" in written_log.getvalue()
+        async with served.terminal(extra_headers=[(b"X-API-Key", b"rsk_x")]) as client:
+            error = await client.receive("error")
+            assert error["code"] == "internal"
+            assert str(tmp_path) not in str(error)
+
+
 async def test_a_revoked_key_of_the_store_ends_what_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("runnerd.server.revocations.INTERVAL", 0.05)
     store = open_store("", tmp_path)
