@@ -20,7 +20,7 @@ from starlette.requests import Request
 
 from runnerd import toolchains
 from runnerd.config import Config
-from runnerd.errors import BadRequest, Busy, ConfigError
+from runnerd.errors import BadRequest, Busy, ConfigError, RunnerdError
 from runnerd.protocols import Adapter, Attach, Start, sessions, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
@@ -172,6 +172,8 @@ class Daemon:
                     nursery.start_soon(self._accept, accepting, sockets, connections)
                     await nursery.start(self._reload_when_told)
                     self._say_ready(where, begun)
+                    if not self._doorkeeper.open:
+                        nursery.start_soon(self._look_at_store)
                     received = await anext(signals)
                     accepting.cancel()
                     await self._stop(signal.Signals(received), signals)
@@ -320,8 +322,15 @@ class Daemon:
         session = await self._admission.start(client, run_of(start), profile=start.profile, stay=STAY)
         return session.id
 
+    async def _look_at_store(self) -> None:
+        """Open it before the first key comes, and tell the operator if that fails: clients hear nothing of why."""
+        try:
+            await self._accounts.ask(lambda store: None)
+        except RunnerdError as problem:
+            log.error("keys cannot be checked", extra={"problem": problem.message, "hint": problem.hint})
+
     def _open_store(self) -> "Store":
-        from runnerd.store.database import open_store  # takes a while to load, and loopback may never need it
+        from runnerd.store.database import open_store  # takes a while to load, and an open daemon may never need it
 
         return open_store(self._config.store, self._config.state)
 

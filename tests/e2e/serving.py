@@ -62,14 +62,14 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 @contextmanager
-def serve(folder: Path) -> Generator[Daemon]:
+def serve(folder: Path, auth: str = "open") -> Generator[Daemon]:
     """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins."""
     log, config, state_dir = folder / "log", folder / "runnerd.toml", folder / "state"
     config.write_text(CONFIG)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     runnerd = Path(sys.executable).with_name("runnerd")
-    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--auth", "open"]
+    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--auth", auth]
     argv += ["--state-dir", state_dir, "--config", config]
     with log.open("wb") as output, subprocess.Popen(argv, stdout=output, stderr=output) as process:
         try:

@@ -4,12 +4,14 @@ import json
 import re
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, Route, WebSocketRoute, expect, sync_playwright
 
-from tests.e2e.serving import Daemon
+from runnerd.store.database import open_store
+from tests.e2e.serving import Daemon, serve
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
@@ -487,3 +489,56 @@ def test_colours_follow_the_scheme_under_a_strict_policy(browser: Browser, daemo
     visitor.page.evaluate("document.body.setAttribute('style', 'color: red')")
     assert len(visitor.complaints) == 2, "the control: what the policy forbids is complained about"
     context.close()
+
+
+# --- keys ----------------------------------------------------------------------------------------------------------
+
+
+def test_no_key_is_asked_for_where_none_is_needed(visitor: Visitor) -> None:
+    expect(visitor.page.locator("#key-form")).to_be_hidden()
+
+
+def test_a_key_is_asked_for_and_kept_in_its_tab(browser: Browser, tmp_path: Path) -> None:
+    with serve(tmp_path, "keys") as daemon:
+        store = open_store("", daemon.state_dir)
+        key = store.create_key(1)
+        context = browser.new_context(base_url=daemon.url)
+        context.set_default_timeout(PATIENCE)
+        visitor = Visitor(context.new_page())
+        visitor.arrive()
+        field = visitor.page.get_by_label("Key", exact=True)
+        expect(field).to_be_visible()
+
+        visitor.run("bash", "echo never")
+        expect(visitor.notice).to_contain_text("a key is needed")
+        expect(field).to_be_focused()
+
+        field.fill("rsk_wrong")
+        field.press("Enter")
+        expect(visitor.notice).to_contain_text("the key is not known")
+        expect(field).to_have_value("")
+        expect(visitor.connection).to_have_text("connected")
+
+        field.fill(key.secret_key)
+        field.press("Enter")
+        visitor.run("bash", "echo one-$((40 + 2))")
+        visitor.sees("one-42")
+        visitor.is_told("exited 0")
+
+        visitor.page.reload()
+        expect(visitor.connection).to_have_text("connected")
+        visitor.run("bash", "echo two-$((40 + 2)); sleep 600")
+        visitor.sees("two-42")
+        assert key.secret_key not in visitor.page.url
+        assert key.secret_key not in str(context.storage_state())  # which is what outlives the tab
+
+        store.revoke(key.public_key)
+        expect(visitor.notice).to_contain_text("the key was revoked")
+        expect(field).to_have_value("")
+        expect(visitor.connection).to_have_text("connected")
+        assert visitor.complaints == []
+        other = context.new_page()
+        other.goto("/")
+        expect(other.get_by_label("Key", exact=True)).to_have_value("")
+        context.close()
+        store.close()

@@ -1,5 +1,6 @@
 """The daemon's life: readiness, signals, draining."""
 
+import io
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from trio_websocket import ConnectionClosed
 
 from runnerd.sandbox import spawn
 from runnerd.server import orphans
+from runnerd.store.database import open_store
 
 GET = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -163,6 +165,54 @@ async def test_a_key_is_needed_unless_it_is_said_otherwise(tmp_path: Path) -> No
     async with serve(tmp_path, {"auth": {}}) as served, served.terminal() as client:
         await client.send("start", stream=1, language="echo", code="")
         assert (await client.receive("error"))["code"] == "unauthorized"
+
+
+async def test_the_log_says_whether_a_key_is_needed(tmp_path: Path, written_log: io.StringIO) -> None:
+    async with serve(tmp_path) as served:
+        await served.ask(GET + b"Connection: close\r\n\r\n")
+        assert 'event="auth: open (whoever can connect may run programs, without a key)"' in written_log.getvalue()
+
+
+async def test_a_store_that_cannot_be_opened_is_told_to_the_operator_alone(
+    tmp_path: Path, written_log: io.StringIO
+) -> None:
+    (tmp_path / "file").write_text("")
+    async with serve(tmp_path / "file", {"auth": {"mode": "keys"}}) as served:
+        await until(lambda: "keys cannot be checked" in written_log.getvalue())
+        assert "hint=" in written_log.getvalue()
+        async with served.terminal(extra_headers=[(b"X-API-Key", b"rsk_x")]) as client:
+            error = await client.receive("error")
+            assert error["code"] == "internal"
+            assert str(tmp_path) not in str(error)
+
+
+async def test_a_revoked_key_of_the_store_ends_what_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("runnerd.server.revocations.INTERVAL", 0.05)
+    store = open_store("", tmp_path)
+    one, two = store.create_key(1), store.create_key(1)
+    async with serve(tmp_path, {"auth": {"mode": "keys"}}) as served:
+        headers = [[(b"X-API-Key", key.secret_key.encode())] for key in (one, two)]
+        async with (
+            served.terminal(extra_headers=headers[0]) as first,
+            served.terminal(extra_headers=headers[1]) as second,
+        ):
+            await first.start()
+            await second.start()
+            rotated = await trio.to_thread.run_sync(store.rotate, one.public_key)
+            told: list[str | bytes] = []
+            with pytest.raises(ConnectionClosed) as caught:
+                while True:
+                    told.append(await first.connection.get_message())
+            assert caught.value.reason is not None
+            assert caught.value.reason.code == 4401
+            assert any('"code":"unauthorized"' in str(each) for each in told)
+            await second.type(b"still here")
+            assert await second.output() == b"still here"
+            assert [each.killed.is_set() for each in served.registry.started] == [True, False]
+        async with served.terminal() as client:
+            await client.send("auth", key=rotated.secret_key)
+            await client.start()
+    store.close()
 
 
 async def test_pages_of_configured_sites_may_connect(tmp_path: Path) -> None:

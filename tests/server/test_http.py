@@ -1,4 +1,5 @@
 import gzip
+import io
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 
 from runnerd.errors import Busy, NotFound
 from runnerd.server import assets
-from runnerd.server.http import Language, Site, make_app
+from runnerd.server.forwarded import Proxies
+from runnerd.server.http import Language, Site, _Guard, make_app
 from runnerd.server.metrics import Metric
 from runnerd.server.origin import Gate
 
@@ -222,3 +224,111 @@ async def test_head_has_the_headers_of_get(built: dict[str, assets.Asset]) -> No
     async with browsing(assets=built) as client:
         get, head = await client.get("/"), await client.head("/")
         assert head.headers["content-length"] == get.headers["content-length"]
+
+
+# --- other sites' pages ----------------------------------------------------------------------------------------
+
+COURSE = Gate(["https://course.example"], loopback=True)
+ASK = {"access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+
+
+async def test_pages_of_configured_sites_may_read_answers_and_errors() -> None:
+    async with browsing(gate=COURSE) as client:
+        for path in ("/api/v1/languages", "/nothing"):
+            answer = await client.get(path, headers={"origin": "https://course.example"})
+            assert answer.headers["access-control-allow-origin"] == "https://course.example"
+            assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+            assert "Origin" in answer.headers["vary"]
+            assert "access-control-allow-credentials" not in answer.headers
+
+
+async def test_pages_of_other_sites_may_read_nothing() -> None:
+    async with browsing(gate=COURSE) as client:
+        answer = await client.get("/api/v1/languages", headers={"origin": "https://evil.example"})
+        assert answer.status_code == 200  # as any request that a page can make without asking
+        assert "access-control-allow-origin" not in answer.headers
+        assert "Origin" in answer.headers["vary"]
+        assert "access-control-allow-origin" not in (await client.get("/api/v1/languages")).headers
+
+
+async def test_a_browser_may_ask_before_it_sends() -> None:
+    async with browsing(gate=COURSE) as client:
+        answer = await client.options("/api/v1/execute", headers={"origin": "https://course.example", **ASK})
+        assert (answer.status_code, answer.content) == (204, b"")
+        assert answer.headers["access-control-allow-origin"] == "https://course.example"
+        assert {"POST", "DELETE"} <= set(answer.headers["access-control-allow-methods"].split(", "))
+        allowed = set(answer.headers["access-control-allow-headers"].lower().split(", "))
+        assert {"authorization", "content-type", "x-api-key"} <= allowed
+        refused = await client.options("/api/v1/execute", headers={"origin": "https://evil.example", **ASK})
+        check_error(refused, 403, "foreign_origin")
+        assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
+async def test_pages_of_other_sites_may_send_nothing(method: str) -> None:
+    """A form or a fetch without CORS needs no permission to send: the daemon must refuse."""
+    async with browsing(gate=COURSE) as client:
+        for origin in ("https://evil.example", "null"):
+            headers = {"origin": origin, "content-type": "text/plain"}
+            check_error(await client.request(method, "/healthz", headers=headers), 403, "foreign_origin")
+        for headers in ({"origin": "https://course.example"}, {"origin": "http://localhost:8080"}, {}):
+            check_error(await client.request(method, "/healthz", headers=headers), 405, "method_not_allowed")
+
+
+# --- bodies and identity ---------------------------------------------------------------------------------------
+
+
+async def test_a_body_that_is_announced_too_large_is_not_read() -> None:
+    async with browsing(body_size=10) as client:
+        check_error(await client.post("/healthz", content=b"x" * 11), 413, "too_large")
+        check_error(await client.post("/healthz", content=b"x" * 10), 405, "method_not_allowed")
+
+
+async def test_a_body_that_grows_too_large_is_refused() -> None:
+    read: list[int] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            read.append(len(message["body"]))
+            if not message["more_body"]:
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+                await send({"type": "http.response.body", "body": b""})
+                return
+
+    async def body(pieces: int) -> AsyncIterator[bytes]:
+        for _ in range(pieces):
+            yield b"x" * 4
+
+    transport = httpx.ASGITransport(_Guard(app, site(body_size=10)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
+        assert (await client.post("/", content=body(2))).status_code == 200
+        read.clear()
+        check_error(await client.post("/", content=body(10)), 413, "too_large")
+        assert read == [4, 4]
+
+
+async def test_a_trusted_proxy_names_its_request() -> None:
+    for trusted, given, kept in [
+        (["127.0.0.1"], "abc-12345", True),
+        ([], "abc-12345", False),
+        (["127.0.0.1"], "short", False),
+        (["127.0.0.1"], "x" * 65, False),
+        (["127.0.0.1"], "with blank and =", False),
+    ]:
+        async with browsing(proxies=Proxies(trusted)) as client:
+            answer = await client.get("/healthz", headers={"x-request-id": given})
+            assert (answer.headers["x-request-id"] == given) == kept
+            assert (await client.get("/healthz")).headers["x-request-id"] != answer.headers["x-request-id"]
+
+
+async def test_the_log_tells_which_request_an_error_was_of(
+    written_log: io.StringIO,
+) -> None:
+    async with browsing(full=broken, proxies=Proxies(["127.0.0.1"])) as client:
+        headers = {"x-request-id": "abc-12345", "x-forwarded-for": "192.0.2.1"}
+        await client.get("/readyz?api_key=rsk_secret", headers=headers)
+    line = written_log.getvalue().partition("\n")[0]
+    assert "request=abc-12345" in line
+    assert "client=192.0.2.1" in line
+    assert "rsk_secret" not in line

@@ -1,7 +1,9 @@
 """Real sockets, bad clients: each gets a clear answer or a time-out, and others go on."""
 
+import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from runnerd.server.http import make_app
 from runnerd.server.listener import Listener, Settings
 from runnerd.server.origin import Gate
 from runnerd.server.stream import ConnectionStream
+from runnerd.store.database import open_store
 
 GET = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 CLOSE = b"Connection: close\r\n\r\n"
@@ -249,3 +252,117 @@ async def test_http_clients_work_over_kept_connections(tmp_path: Path) -> None:
         assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", "15")
         assert (await client.get("/healthz", headers={"x-long": "x" * 20_000})).status_code == 431
         assert (await client.get("/healthz")).status_code == 200
+
+
+# --- proxies in front --------------------------------------------------------------------------------------------
+
+BEHIND = {
+    "http": {"trusted_proxies": ["127.0.0.1"], "proxy_protocol": True},
+    "quota": {"address": {"runs_per_minute": 1}},
+}
+V1 = b"PROXY TCP4 192.0.2.1 203.0.113.9 4711 443\r\n"
+V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\xcb\x00\x71\x09\x12\x67\x01\xbb"
+HEALTH_CHECK = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"
+
+
+@pytest.mark.parametrize("header", [V1, V2, HEALTH_CHECK])
+async def test_a_trusted_proxy_begins_by_its_header(tmp_path: Path, header: bytes) -> None:
+    async with serve(tmp_path, BEHIND) as served:
+        assert (await served.ask(header + GET + CLOSE)).startswith(b"HTTP/1.1 200")
+        stream = await served.connect()
+        async with stream:
+            for byte in header + GET + CLOSE:
+                await stream.send_all(bytes([byte]))
+            assert (await read_all(stream)).startswith(b"HTTP/1.1 200")
+
+
+async def test_only_trusted_proxies_send_headers_of_the_proxy_protocol(
+    tmp_path: Path,
+) -> None:
+    async with serve(tmp_path, BEHIND) as served:
+        refused(await served.ask(GET + CLOSE), 400, "bad_proxy_header")
+    untrusted = {"http": {"trusted_proxies": ["10.0.0.0/8"], "proxy_protocol": True}}
+    for settings in (untrusted, {"http": {"trusted_proxies": ["127.0.0.1"]}}):
+        async with serve(tmp_path, settings) as served:
+            refused(await served.ask(V1 + GET + CLOSE), 400, "bad_request")
+            assert (await served.ask(GET + CLOSE)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("sent", [b"", V1[:-2], V2[:20]])
+async def test_a_proxy_header_that_is_never_whole_times_out(
+    autojump_clock: MockClock, tmp_path: Path, sent: bytes
+) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    async with serve(tmp_path, BEHIND) as served, await served.connect() as stream:
+        if sent:
+            await stream.send_all(sent)
+        refused(await read_all(stream), 408, "head_timeout")
+
+
+async def terminal_through(served: Served, before: bytes, forwarded: bytes = b"") -> bytes:
+    """Start a program over a WebSocket of a proxy's connection; the frame that answers."""
+    start = b'{"type": "start", "language": "echo", "code": ""}'
+    async with await served.connect() as stream:
+        await stream.send_all(before + HANDSHAKE.replace(b"Host: localhost\r\n", b"Host: localhost\r\n" + forwarded))
+        await receive_until(stream, lambda data: b"101" in data and data.endswith(b"\r\n\r\n"))
+        await stream.send_all(b"\x81" + bytes([0x80 | len(start)]) + b"\0\0\0\0" + start)
+        return await receive_until(stream, lambda data: data.endswith(b"}"))
+
+
+async def receive_until(stream: trio.SocketStream, enough: Callable[[bytes], bool]) -> bytes:
+    data = b""
+    while not enough(data):
+        more = await stream.receive_some()
+        assert more, data
+        data += more
+    return data
+
+
+async def test_clients_count_by_the_addresses_that_proxies_tell(tmp_path: Path) -> None:
+    other = V1.replace(b"192.0.2.1", b"192.0.2.2")
+    async with serve(tmp_path, BEHIND) as served:
+        assert b"started" in await terminal_through(served, V1)
+        answer = await terminal_through(served, V2)
+        assert b'"quota"' in answer
+        assert b'"retry_after"' in answer
+        assert b"started" in await terminal_through(served, other)
+        lie = b"X-Forwarded-For: 192.0.2.77\r\n"
+        assert b'"quota"' in await terminal_through(served, other, lie)  # it is a client's word
+    forwarding = {**BEHIND, "http": {"trusted_proxies": ["127.0.0.1"]}}
+    async with serve(tmp_path, forwarding) as served:
+        for client, word in ((b"192.0.2.1", b"started"), (b"192.0.2.1", b'"quota"'), (b"192.0.2.2", b"started")):
+            forwarded = b"X-Forwarded-For: 8.8.8.8, " + client + b"\r\n"
+            assert word in await terminal_through(served, b"", forwarded)
+
+
+async def test_a_websocket_that_follows_requests_counts_by_its_own_head(tmp_path: Path) -> None:
+    settings = {**BEHIND, "http": {"trusted_proxies": ["127.0.0.1"]}}
+    async with serve(tmp_path, settings) as served:
+        for client in (b"192.0.2.1", b"192.0.2.2"):
+            forwarded = b"X-Forwarded-For: " + client + b"\r\n"
+            before = GET + b"X-Forwarded-For: 192.0.2.1\r\n\r\n"
+            assert b"started" in await terminal_through(served, before, forwarded)
+
+
+async def test_a_request_has_one_id_in_its_answer_and_in_the_log(tmp_path: Path, written_log: io.StringIO) -> None:
+    settings = {"http": {"trusted_proxies": ["127.0.0.1"]}, "auth": {"mode": "keys", "query_key": True}}
+    sent = HANDSHAKE.replace(b"Host: localhost\r\n", b"Host: localhost\r\nX-Request-Id: abc-12345\r\n")
+    async with serve(tmp_path, settings) as served, await served.connect() as stream:
+        store = open_store("", tmp_path)
+        secret = store.create_key(1).secret_key.encode()
+        store.close()
+        await stream.send_all(sent.replace(b"/terminal", b"/terminal?api_key=" + secret))
+        assert b"X-Request-Id: abc-12345\r\n" in await stream.receive_some()
+        served.registry.failure = ZeroDivisionError()
+        start = b'{"type": "start", "language": "echo", "code": ""}'
+        await stream.send_all(b"\x81" + bytes([0x80 | len(start)]) + b"\0\0\0\0" + start)
+        assert b'"internal"' in await stream.receive_some()
+    written = written_log.getvalue()
+    assert "request=abc-12345 client=127.0.0.1 key=rpk_" in written
+    assert secret.decode() not in written
+
+
+async def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(tmp_path: Path) -> None:
+    post = GET.replace(b"GET", b"POST") + b"Content-Length: 5000\r\n"
+    async with serve(tmp_path, {"http": {"message_size": 4096}}) as served:
+        refused(await served.ask(post + CLOSE), 413, "too_large")

@@ -2,10 +2,13 @@ import logging
 import os
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
+import trio
 
+from runnerd.server import logs
 from runnerd.server.logs import Formatter, JournalHandler, journal_entry, set_up
 
 
@@ -29,6 +32,23 @@ def test_a_client_cannot_forge_a_line_or_move_the_cursor() -> None:
     assert "\n" not in line
     assert "\x1b" not in line
     assert line.endswith('origin="a\\"\\nlevel=error \\x1b[2J" empty="" back="\\\\"')
+
+
+async def test_fields_of_a_task_go_with_what_it_starts() -> None:
+    lines: list[str] = []
+
+    async def write(**fields: object) -> None:
+        logs.bind(**fields)
+        await trio.lowlevel.checkpoint()
+        lines.append(Formatter(plain=False).format(record("x", outcome="exited")))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(partial(write, request="r1"))
+    async with trio.open_nursery() as nursery:
+        logs.bind(client="unix")
+        nursery.start_soon(partial(write, request="r2"))
+    ends = {line.partition("event=")[2] for line in lines}
+    assert ends == {"x outcome=exited request=r1", "x outcome=exited client=unix request=r2"}
 
 
 def test_a_traceback_follows() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,62 @@ def test_settings_come_from_the_file_and_then_the_options(tmp_path: Path, monkey
     assert second_limits == "auto"
     file.write_text("[boxes]\nmax = 4\n")
     assert read().boxes.max == 4
+
+
+def test_whether_a_key_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("runnerd.server.daemon.run_daemon", lambda *given: seen.append(given))
+    file = tmp_path / "runnerd.toml"
+    file.write_text('[auth]\nmode = "open"\nquery_key = true\n')
+    assert run() == run("--auth", "open") == run("--config", str(file), "--auth", "keys") == 0
+    assert [settings.auth.mode for settings, _ in seen] == ["keys", "open", "keys"]
+    assert seen[2][0].auth.query_key
+
+
+def test_open_to_others_is_refused_unless_forced(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Reached(Exception):
+        pass
+
+    def reached() -> None:
+        raise Reached
+
+    monkeypatch.setattr("runnerd.server.daemon.prepare_process", reached)
+    assert run("--listen", "0.0.0.0:0", "--auth", "open") == 2
+    assert "auth.force_open" in refused(capsys)
+    file = tmp_path / "runnerd.toml"
+    file.write_text("[auth]\nforce_open = true\n")
+    for words in (["--listen", "0.0.0.0:0", "--auth", "open", "--config", str(file)], ["--auth", "open"]):
+        with pytest.raises(Reached):
+            run(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_open"),
+    [
+        ([], True),
+        (["--listen", "127.0.0.1:9"], True),
+        (["--listen=[::1]:9"], True),
+        (["--listen", "unix:/x"], True),
+        (["--listen", "0.0.0.0:9"], False),
+        (["--listen=0.0.0.0:9"], False),
+        (["--listen", "127.0.0.1:9", "--listen", "0.0.0.0:9"], False),
+        (["--state-dir", "0.0.0.0"], True),
+    ],
+)
+def test_the_script_is_open_on_loopback(tmp_path: Path, words: list[str], is_open: bool) -> None:
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    for name, text in (("scripts/setup", "true"), (".venv/bin/runnerd", 'echo "$@"')):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    script = tmp_path / "scripts/serve"
+    script.write_bytes((Path(__file__).parents[2] / "scripts/serve").read_bytes())
+    done = subprocess.run(["bash", script, *words], capture_output=True, check=True, text=True, timeout=60)
+    assert ("--auth open" in done.stdout) == is_open
+    assert done.stdout.startswith("serve --listen 127.0.0.1:8080 --limits auto")
+    assert done.stdout.strip().endswith(" ".join(words))
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:

@@ -90,6 +90,7 @@ async def test_a_run_from_its_start_to_its_end(world: World) -> None:
     assert (last.usage.cpu, last.usage.memory) == (0.1, 2000)
     assert last.timings.keys() == {"box", "program", "output", "end"}
     assert (session.state, session.started, session.ended) == ("finished", first, last)
+    assert session.over.is_set()
     inside = world.boxes[0].insides[0]
     assert inside.files == {"main.py": b"code"}
     assert inside.launch.argv == ("python3", "main.py")

@@ -5,7 +5,7 @@
  * connection that started it: when that breaks, the run is lost.
  */
 
-import { decode, encodeControl, encodeInput, encodeStart, SUBPROTOCOL } from "./wire";
+import { decode, encodeAuth, encodeControl, encodeInput, encodeStart, SUBPROTOCOL } from "./wire";
 import type { Exit, Output, ServerError, ServerMessage, Start, Started, State } from "./wire";
 
 export type Status = "connecting" | "open" | "offline";
@@ -14,6 +14,8 @@ export interface ClientEvents {
   status?(status: Status): void;
   /** An error that belongs to no run. */
   error?(error: ServerError): void;
+  /** The key is wrong or was revoked: it is forgotten, and the next connection goes without one. */
+  refused?(): void;
   /** The server is about to stop; what runs may go on for `seconds`. */
   draining?(seconds: number): void;
 }
@@ -40,6 +42,7 @@ export interface ClientOptions {
 }
 
 const OPEN = 1;
+const UNAUTHORIZED = 4401;
 const FIRST_PAUSE = 500;
 const LONGEST_PAUSE = 15_000;
 const PING_EVERY = 25_000;
@@ -90,6 +93,7 @@ export class Client {
   private socket: Socket | null = null;
   private readonly runs = new Map<number, Run>();
   private nextStream = 1;
+  private key: string | null = null;
   private failures = 0;
   private retry: ReturnType<typeof setTimeout> | undefined;
   private keepalive: ReturnType<typeof setTimeout> | undefined;
@@ -112,6 +116,7 @@ export class Client {
     socket.onopen = () => {
       this.failures = 0;
       this.change("open");
+      if (this.key !== null) socket.send(encodeAuth(this.key));
       for (const run of this.runs.values()) socket.send(encodeStart(run.stream, run.start));
       this.expectNothing();
     };
@@ -120,7 +125,16 @@ export class Client {
       const message = decode(event.data);
       if (message !== null) this.receive(message);
     };
-    socket.onclose = (event) => this.closed(socket, event.reason);
+    socket.onclose = (event) => this.closed(socket, event.reason, event.code);
+  }
+
+  /** Sends this key on every connection from now on, before anything else; null: none, on a new connection. */
+  authenticate(key: string | null): void {
+    const known = this.key !== null;
+    this.key = key;
+    if (this.socket?.readyState !== OPEN) this.connect();
+    else if (key !== null) this.socket.send(encodeAuth(key));
+    else if (known) this.socket.close();
   }
 
   /** Starts a program. Without a connection one is opened at once, and the run is lost if that fails. */
@@ -182,8 +196,12 @@ export class Client {
     run.events.end(null);
   }
 
-  private closed(socket: Socket, reason: string): void {
+  private closed(socket: Socket, reason: string, code?: number): void {
     if (this.socket !== socket) return;
+    if (code === UNAUTHORIZED) {
+      this.key = null;
+      this.events.refused?.();
+    }
     const wasOpen = this.status === "open";
     this.socket = null;
     clearTimeout(this.keepalive);

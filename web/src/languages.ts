@@ -16,6 +16,8 @@ export interface Language {
 export interface Catalogue {
   languages: Language[];
   limits?: "cgroup" | "best-effort";
+  /** Whether a run needs a key. */
+  auth?: "keys" | "open";
 }
 
 export async function fetchCatalogue(url: URL): Promise<Catalogue> {

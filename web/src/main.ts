@@ -26,6 +26,8 @@ const stopButton = element<HTMLButtonElement>("stop");
 const interruptButton = element<HTMLButtonElement>("interrupt");
 const sampleButton = element<HTMLButtonElement>("sample");
 const notice = element("notice");
+const keyForm = element<HTMLFormElement>("key-form");
+const keyField = element<HTMLInputElement>("key");
 
 const status = new StatusBar(element("state"), element("usage"), element("connection"), element("limits"));
 const languages = new Map<string, Language>();
@@ -46,9 +48,15 @@ terminal.say(WELCOME);
 const client = new Client(socketUrl(), {
   status: (value) => status.connected(value),
   error: tell,
+  refused: () => {
+    keyField.value = "";
+    remember("key", null, "in this tab");
+    askForKey();
+  },
   draining: () => tell({ message: "the server is about to stop", hint: "running programs may finish" }),
 });
-client.connect();
+keyField.value = recall("key", "in this tab") ?? "";
+client.authenticate(keyField.value || null);
 void loadCatalogue();
 
 function socketUrl(): string {
@@ -61,6 +69,7 @@ async function loadCatalogue(): Promise<void> {
   try {
     const catalogue = await fetchCatalogue(new URL("api/v1/languages", document.baseURI));
     status.limited(catalogue.limits);
+    keyForm.hidden = catalogue.auth !== "keys";
     for (const each of catalogue.languages) {
       languages.set(each.id, each);
       const option = new Option(label(each), each.id);
@@ -121,7 +130,11 @@ function run(): void {
         terminal.output(data);
       },
       state: (state) => isCurrent() && status.running(state),
-      error: (error) => isCurrent() && tell(error),
+      error: (error) => {
+        if (!isCurrent()) return;
+        tell(error);
+        if (error.code === "unauthorized") askForKey();
+      },
       end: (exit) => {
         if (!isCurrent()) return;
         current = undefined;
@@ -133,6 +146,12 @@ function run(): void {
   );
   current = started;
   showButtons();
+}
+
+/** The field is there for keys that were never needed too: someone may have revoked one. */
+function askForKey(): void {
+  keyForm.hidden = false;
+  keyField.focus();
 }
 
 /** Shows an error with what to do about it; null takes it away. */
@@ -157,6 +176,16 @@ interruptButton.addEventListener("click", () => {
 sampleButton.addEventListener("click", () => {
   if (language !== undefined) editor.replace(language.sample.code);
   editor.focus();
+});
+keyForm.addEventListener("submit", (event) => {
+  event.preventDefault();
+  editor.focus(); // which is a change of the field
+});
+keyField.addEventListener("change", () => {
+  const key = keyField.value.trim() || null;
+  remember("key", key, "in this tab");
+  tell(null);
+  client.authenticate(key);
 });
 element("notice-close").addEventListener("click", () => tell(null));
 window.addEventListener("online", () => client.connect());

@@ -79,6 +79,11 @@ export function encodeStart(stream: number, start: Start): string {
   return JSON.stringify({ type: "start", stream, mode: "terminal", ...start });
 }
 
+/** Comes before anything else on a connection. */
+export function encodeAuth(key: string): string {
+  return JSON.stringify({ type: "auth", key });
+}
+
 /** A control message about one stream: `eof`, `resize`, `signal`, `kill`. */
 export function encodeControl(type: string, stream: number, fields: Record<string, unknown> = {}): string {
   return JSON.stringify({ type, stream, ...fields });

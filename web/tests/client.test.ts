@@ -9,7 +9,7 @@ class FakeSocket {
   sent: (string | Uint8Array)[] = [];
   onopen: (() => void) | null = null;
   onmessage: ((event: { data: string | ArrayBuffer }) => void) | null = null;
-  onclose: ((event: { reason: string }) => void) | null = null;
+  onclose: ((event: { reason: string; code?: number }) => void) | null = null;
 
   send(frame: string | Uint8Array): void {
     if (this.readyState !== 1) throw new Error("InvalidStateError");
@@ -29,9 +29,9 @@ class FakeSocket {
     this.onmessage?.({ data: JSON.stringify(message) });
   }
 
-  drop(reason = ""): void {
+  drop(reason = "", code = 1006): void {
     this.readyState = 3;
-    this.onclose?.({ reason });
+    this.onclose?.({ reason, code });
   }
 
   get types(): unknown[] {
@@ -277,5 +277,49 @@ describe("the connection", () => {
     last().tell({ type: "draining", seconds: 30 });
     expect(errors).toMatchObject([{ message: "what?" }]);
     expect(draining).toEqual([30]);
+  });
+
+  it("sends its key before anything else, on every connection", () => {
+    const subject = client();
+    subject.authenticate("secret");
+    subject.run(START, recorder().events);
+    last().accept();
+    expect(last().types).toEqual(["auth", "start"]);
+    expect(JSON.parse(last().sent[0] as string)).toEqual({ type: "auth", key: "secret" });
+    last().drop();
+    vi.advanceTimersByTime(500);
+    last().accept();
+    expect(last().types).toEqual(["auth"]);
+    subject.authenticate("other");
+    expect(JSON.parse(last().sent[1] as string)).toEqual({ type: "auth", key: "other" });
+    subject.authenticate(null);
+    expect(last().readyState).toBe(2);
+  });
+
+  it("forgets a key that is refused", () => {
+    let refusals = 0;
+    const subject = new Client(
+      "ws://host/api",
+      { refused: () => refusals++ },
+      {
+        random: () => 1,
+        open: () => {
+          const socket = new FakeSocket();
+          sockets.push(socket);
+          return socket as unknown as Socket;
+        },
+      },
+    );
+    subject.authenticate("secret");
+    last().accept();
+    last().drop("", 1001);
+    expect(refusals).toBe(0);
+    vi.advanceTimersByTime(500);
+    last().accept();
+    last().drop("the key is not known", 4401);
+    expect(refusals).toBe(1);
+    vi.advanceTimersByTime(1000);
+    last().accept();
+    expect(last().types).toEqual([]);
   });
 });
