@@ -20,9 +20,6 @@ CONFIG = Path("/etc/runnerd/runnerd.toml")
 PATIENCE = 120.0
 """Seconds: only the bound of a failure; everything is ten times slower in the machine."""
 
-LIMITS = "best-effort"
-"""How the service under test holds its boxes."""
-
 
 def sh(command: str) -> str:
     """What the command writes; it must succeed."""
