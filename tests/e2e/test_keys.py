@@ -16,6 +16,7 @@ from websockets.sync.client import ClientConnection, connect
 from tests.e2e.serving import Daemon, serve
 
 PATIENCE = 30
+PRICES = "[prices]\nrun = 2\n"
 RUNNERD = Path(sys.executable).with_name("runnerd")
 
 
@@ -41,7 +42,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     environment: dict[str, str] = {}
     if request.param == "postgresql":
         environment["RUNNERD_STORE"] = request.getfixturevalue("postgres").new_database()
-    with serve(tmp_path, "keys", **environment) as daemon:
+    with serve(tmp_path, "keys", PRICES, **environment) as daemon:
         yield Served(daemon, environment)
 
 
@@ -54,7 +55,7 @@ def start(client: ClientConnection, *argv: str, **more: Any) -> dict[str, Any]:
 def test_a_key_from_its_making_to_its_end(served: Served) -> None:
     with served.dial() as client:
         assert start(client, "true")["code"] == "unauthorized"
-    key = served.keys("create", "--credits", "3", "--runs-at-a-time", "1")
+    key = served.keys("create", "--credits", "5", "--runs-at-a-time", "1")
     with served.dial(Authorization=f"Bearer {key['secret_key']}") as client:
         assert start(client, "sleep", "600")["type"] == "started"
         second = start(client, "true", stream=2)
@@ -83,8 +84,26 @@ def test_a_key_from_its_making_to_its_end(served: Served) -> None:
         served.dial(Authorization="Basic eA==")
     assert refused.value.response.status_code == 401
     (listed,) = served.keys("list")
-    assert (listed["credits"], listed["revoked"]) == (3, True)  # an ordinary run costs nothing
+    assert (listed["credits"], listed["revoked"]) == (1, True)  # two runs; what the quota refused cost nothing
     log = served.daemon.log.read_text()
     assert f"key={key['public_key']}" in log
     assert key["secret_key"] not in log
     assert rotated["secret_key"] not in log
+
+
+def test_a_run_is_paid_for_unless_it_could_not_start(served: Served) -> None:
+    key = served.keys("create", "--credits", "3")
+    with served.dial(Authorization=f"Bearer {key['secret_key']}") as client:
+        answer = start(client, "/no/such/program")
+        assert (answer["type"], answer["outcome"]) == ("exit", "failed")
+        deadline = time.monotonic() + PATIENCE
+        while len(shown := served.keys("show", key["public_key"])["ledger"]) < 3 and time.monotonic() < deadline:
+            pass  # it is given back after the end was told
+        session = start(client, "true")["session"]
+        while json.loads(client.recv(PATIENCE))["type"] != "exit":
+            pass
+        assert start(client, "true")["code"] == "no_credits"
+    assert [(line["amount"], line["reason"]) for line in shown] == [(2, "refund"), (-2, "run"), (3, "created")]
+    assert shown[0]["subject"] == shown[1]["subject"] != session
+    (newest, *_) = served.keys("show", key["public_key"])["ledger"]
+    assert (newest["amount"], newest["reason"], newest["subject"]) == (-2, "run", session)
