@@ -19,7 +19,7 @@ PYTHON = (3, 11)
 
 
 TESTING = (
-    *("attrs", "hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "pytest", "pytest-timeout", "pytest-trio"),
+    *("hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "pytest", "pytest-timeout", "pytest-trio"),
     *("sortedcontainers", "websockets"),
 )
 """What the tests under boxes/ need beside runnerd: names in requirements.lock."""

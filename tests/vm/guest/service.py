@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import websockets
+from websockets.typing import Subprotocol
 
 REPO, WHEELS = Path("/job/repo"), Path("/job/wheels")
 URL = "http://127.0.0.1:8080"
@@ -140,7 +141,9 @@ def talk(conversation: Callable[[Client], Any]) -> Any:
 
     async def main() -> Any:
         address = f"{URL.replace('http', 'ws')}/api/v1/terminal"
-        async with websockets.connect(address, subprotocols=["runnerd.v1"], open_timeout=PATIENCE) as socket:
+        async with websockets.connect(
+            address, subprotocols=[Subprotocol("runnerd.v1")], open_timeout=PATIENCE
+        ) as socket:
             return await conversation(Client(socket))
 
     return asyncio.run(main())
