@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from runnerd import filters
 from runnerd.config import Config, Profile
-from runnerd.errors import Forbidden, RunnerdError
+from runnerd.errors import Forbidden, RunnerdError, UnknownLanguage
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.accounts import Accounts
 from runnerd.server.auth import Client, Doorkeeper
@@ -41,11 +43,12 @@ class Admission:
         self._registry, self._toolchains, self._doorkeeper = registry, toolchains, doorkeeper
         self._accounts, self._nursery = accounts, nursery
         self._quota = Quota(clock)
+        self._filters = filters.load()
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
         """Admit by these settings from now on."""
-        self._limits, self._prices = config.quota, config.prices
+        self._limits, self._prices, self._filtering = config.quota, config.prices, config.filter
 
     def profile(self, name: str) -> Profile:
         """Raises NotFound."""
@@ -59,11 +62,13 @@ class Admission:
         """Admit a run and start it, as Registry.start does. It counts until its session is over, and ends when its key
         is revoked.
 
-        Raises Unauthorized, Forbidden (a profile or language that the key may not use), OverQuota, OutOfCredits, and
-        what Registry.start raises. What it cost is given back when its program could not be started.
+        Raises Unauthorized, Filtered, Forbidden (a profile or language that the key may not use), OverQuota,
+        OutOfCredits, and what Registry.start raises. What it cost is given back when its program could not be started.
         """
         self._doorkeeper.require_key(client)
         self._refuse(client, run, profile)
+        if self._filtering:
+            self._filter(run)
         name, at_a_time, per_minute = self._allowance(client)
         self._quota.take(name, at_a_time, per_minute)
         debit: Debit | None = None
@@ -120,6 +125,13 @@ class Admission:
             raise Forbidden(
                 f"this key may not run {run.language or 'commands'}", hint=f"it may run {', '.join(languages)}"
             )
+
+    def _filter(self, run: Run) -> None:
+        language = ""
+        if run.argv is None:
+            with suppress(UnknownLanguage):  # the registry tells
+                language = self._toolchains.get(run.language).id
+        filters.check(self._filters, language, [*run.files.values(), *(word.encode() for word in run.argv or ())])
 
     def _languages_of(self, run: Run) -> set[str]:
         """All names of what runs. A command line of the client's own could be any language, and so is none."""
