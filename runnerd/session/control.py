@@ -76,7 +76,7 @@ class Control:
             raise KernelDied("the kernel has closed its control connection") from None
 
     async def answer(self, number: int) -> Message:
-        """The next message, which must be about run `number`. Raises KernelDied when there is none or it is not right."""
+        """The next message, which must be about run `number`. Raises KernelDied when it is not, or none comes."""
         while (end := self._received.find(b"\n")) < 0:
             if len(self._received) > LINE_MAX:
                 raise KernelDied(f"the kernel sent more than {LINE_MAX} bytes without an end of line")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from runnerd.errors import InitRefused, KernelDied, RunnerdError
+from runnerd.errors import BrokenBox, InitRefused, KernelDied, RunnerdError
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import BoxSpec, Exit, Outcome
 from runnerd.session.control import Begun, Done, Refused
@@ -65,29 +65,26 @@ class KernelRun(Session):
             self.abort(Outcome.FAILED, problem.message)
 
     async def _within(self, inside: "Inside") -> None:
-        program: Program | None = None
         answer: Done | Refused | None = None
         before = inside.spent()
         self._since = trio.current_time()
         try:
             inside.terminals.restore()
+            inside.process.resize(self._window)
             async with trio.open_nursery() as nursery:
-                program = Program(inside.process, self.feed, nursery)
                 nursery.start_soon(self._keep_time)
                 nursery.start_soon(self._keep_cpu, inside, before)
-                answer = await self._converse(inside, program, nursery)
+                answer = await self._converse(inside, nursery)
                 nursery.cancel_scope.cancel()
-        except InitRefused as problem:  # a file that could not be written
-            answer = Refused(self._code.number, problem.message)
         finally:
-            self._program = self._attention = None
+            program, self._program, self._attention = self._program, None, None
             if program is not None:
                 program.take_rest()
                 program.leave()
             self._exit = Exit(None, None, inside.spent() - before, 0)
         self._settle(inside, answer)
 
-    async def _converse(self, inside: "Inside", program: Program, nursery: trio.Nursery) -> Done | Refused | None:
+    async def _converse(self, inside: "Inside", nursery: trio.Nursery) -> Done | Refused | None:
         """Give the code to the driver and wait for its end; None when the kernel's process ends first."""
         code, number = self._code, self._code.number
         alive = trio.CancelScope()
@@ -101,16 +98,18 @@ class KernelRun(Session):
                 await control.run(number, code.source, code.main, self.run.args, self.run.env, code.stdin)
                 message = await control.answer(number)
                 if isinstance(message, Begun):
-                    program.resize(self._window)
                     self._note("program")
-                    self._program = program
-                    self._begin(inside.box, program, nursery)
                     self._tell_started()
+                    # Reads the terminals from now on: what the code has written by now is not told before its start.
+                    self._program = Program(inside.process, self.feed, nursery)
+                    self._begin(inside.box, self._program, nursery)
                     message = await control.answer(number)
                 if isinstance(message, Begun):
                     raise KernelDied(f"the kernel sent Begun of run {number} twice")
                 return message
-        except KernelDied as problem:
+        except InitRefused as problem:  # a file that cannot be written
+            return Refused(number, problem.message)
+        except (KernelDied, BrokenBox) as problem:
             with trio.move_on_after(GRACE_SECONDS):
                 await inside.process.exited.wait()
             if inside.process.exit is None:

@@ -29,7 +29,9 @@ class Client:
 
     async def begin(self, code: str | bytes, **fields: Any) -> tuple[Session, Watching]:
         source = code.encode() if isinstance(code, str) else code
-        run = Run(fields.pop("language", self.language), {"": source} | fields.pop("files", {}), **{"mode": "split"} | fields)
+        run = Run(
+            fields.pop("language", self.language), {"": source} | fields.pop("files", {}), **{"mode": "split"} | fields
+        )
         session = await self.registry.start(run, kernels=self.kernels)
         return session, Watching(session.viewer())
 

@@ -37,7 +37,8 @@ const server = net.createServer((socket) => {
   socket.on("error", () => process.reallyExit(0));
 });
 
-const send = (message) => control.write(JSON.stringify(message) + "\n");
+// Not as a stream, whose state an interrupt could tear.
+const send = (message) => fs.writeSync(control._handle.fd, JSON.stringify(message) + "\n");
 
 // --- a run -----------------------------------------------------------------------------------------------------------
 
@@ -46,6 +47,7 @@ function start({ run: number, code, main, args, env, stdin: given }) {
     openInput(given === null ? null : Buffer.from(given, "base64"));
     Object.assign(process.env, env);
     process.argv.splice(1, Infinity, main, ...args);
+    for (const stream of [process.stdout, process.stderr]) stream._refreshSize?.();
   } catch (problem) {
     send({ type: "refused", run: number, message: String(problem).slice(0, 500) });
     return;
@@ -54,11 +56,13 @@ function start({ run: number, code, main, args, env, stdin: given }) {
   const source = Buffer.from(code, "base64").toString();
   sources.set(name, source.split("\n"));
   const mine = (run = { number, name, settled: false, guarded: false, exit: undefined });
-  send({ type: "begun", run: number });
   control.unref(); // from now on the event loop is empty when the run has nothing more to do: see beforeExit
   const request = { expression: `${source}\n//# sourceURL=${name}`, replMode: true, awaitPromise: true, objectGroup: KEY };
   try {
-    guard(mine, () => debug.post("Runtime.evaluate", request, (problem, reply) => settle(mine, problem, reply)));
+    guard(mine, () => {
+      send({ type: "begun", run: number }); // an interrupt that comes from now on is for this run
+      debug.post("Runtime.evaluate", request, (problem, reply) => settle(mine, problem, reply));
+    });
   } catch (problem) {
     if (problem.code !== "ERR_SCRIPT_EXECUTION_INTERRUPTED") throw problem;
     finish(mine, mine.exit ?? null);
@@ -74,6 +78,10 @@ function guard(mine, body) {
     guarded.runInThisContext({ breakOnSigint: true });
   } finally {
     mine.guarded = false;
+    // Node put the listeners aside meanwhile. One that the code has added makes it forget the signal itself after this.
+    const others = process.rawListeners("SIGINT").filter((listener) => listener !== interrupt);
+    process.removeAllListeners("SIGINT");
+    for (const listener of [interrupt, ...others]) process.on("SIGINT", listener);
   }
 }
 
@@ -154,9 +162,10 @@ process.on("uncaughtException", (error) => {
   else report(error);
 });
 
-process.on("SIGINT", () => {
+function interrupt() {
   if (run && process.listenerCount("SIGINT") === 1) finish(run, null);
-});
+}
+process.on("SIGINT", interrupt);
 
 process.exit = (code) => {
   if (code !== undefined) process.exitCode = code;

@@ -160,7 +160,7 @@ class Kernel:
         """The exit code; None when it was interrupted."""
         try:
             try:
-                text = source.decode("utf-8", "replace")
+                text = source.decode("utf-8", "replace") + "\n"  # traceback counts on an end of every line
                 linecache.cache[name] = (len(text), None, text.splitlines(True), name)
                 code = compile(source, name, "exec", dont_inherit=True)
                 self._interrupts.enter(code)
