@@ -95,7 +95,7 @@ class Ping:
     id: str | int | None
 
 
-Command = Authenticate | Start | Attach | Input | CloseInput | Resize | Signal | Kill | Ping
+Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | Ping
 
 
 # --- events: what happened -------------------------------------------------------------------------------------
