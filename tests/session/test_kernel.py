@@ -512,7 +512,7 @@ async def test_descriptors_that_code_closes(host: Host, language: str) -> None:
     own = words(
         language,
         python="import os\nfor fd in (0, 1, 2): os.close(fd)",
-        javascript="const fs = require('fs'); fs.closeSync(0)",
+        javascript="const fs = require('fs'); for (const fd of [0, 1, 2]) fs.closeSync(fd)",
     )
     all_ = words(
         language,

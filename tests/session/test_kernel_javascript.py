@@ -122,6 +122,27 @@ async def test_many_interrupts_end_runs_only(host: Host) -> None:
         assert await one.out("console.log('lives', String(x))") == "lives 1\n"
 
 
+async def test_an_interrupt_in_the_middle_of_output_does_not_tear_it_for_later_runs(host: Host) -> None:
+    async with client(host, "javascript") as one:
+        for _ in range(10):
+            session, seen = await one.begin("for (;;) console.log('flood')")
+            await seen.until_output(b"flood")
+            await session.signal("INT")
+            assert (await seen.until(Ended)).signal == "INT"
+            assert await one.out("console.log('whole'); console.error === 1") == "whole\n"
+
+
+async def test_awaits_that_were_interrupted_are_not_told_when_they_are_collected(host: Host) -> None:
+    """The inspector's word of it, amid the collection, would end node."""
+    async with client(host, "javascript") as one:
+        for _ in range(5):
+            session, seen = await one.begin("setTimeout(() => console.log('go'), 5); await new Promise(() => 0)")
+            await seen.until_output(b"go")
+            await session.signal("INT")
+            await seen.until(Ended)
+        await one.out("let fill = []; for (let n = 0; n < 3e6; n++) fill[n % 1000] = new Promise(() => n)")
+
+
 async def test_exit_from_callbacks_and_promises(host: Host) -> None:
     async with client(host, "javascript") as one:
         for code in (

@@ -59,7 +59,7 @@ async def test_an_interrupts_traceback(host: Host) -> None:
 
 async def test_interrupts_that_code_handles(host: Host) -> None:
     caught = "try:\n    print('go')\n    while True: pass\nexcept KeyboardInterrupt: print('caught')"
-    handler = "import signal\nsignal.signal(signal.SIGINT, lambda *_: print('own'))"
+    handler = "import os, signal\nsignal.signal(signal.SIGINT, lambda *_: os.write(1, b'own\\n'))"
     async with client(host, "python") as one:
         session, seen = await one.begin(caught)
         await seen.until_output(b"go")

@@ -11,14 +11,17 @@ const net = require("net");
 const timers = require("timers");
 const tty = require("tty");
 const util = require("util");
+const { promiseHooks } = require("v8");
 const vm = require("vm");
 
 const KEY = "__kernel";
 const LEFT = Object.freeze({ [util.inspect.custom]: () => "" }); // thrown by process.exit where nothing else unwinds
 const SHOWN = 1000; // characters of a line of source
 const UNSETTLED = 13; // node's exit code for an await that nothing can end
-const terminal = fs.readlinkSync("/proc/self/fd/0");
+const terminals = [0, 1, 2].map(target);
 const debug = new inspector.Session();
+const kept = new Set();
+const then = Promise.prototype.then;
 const sources = new Map(); // file name -> lines
 let control, run; // `run` is null between runs
 let muted = false;
@@ -61,7 +64,7 @@ function start({ run: number, code, main, args, env, stdin: given }) {
   try {
     guard(mine, () => {
       send({ type: "begun", run: number }); // an interrupt that comes from now on is for this run
-      debug.post("Runtime.evaluate", request, (problem, reply) => settle(mine, problem, reply));
+      keep(() => debug.post("Runtime.evaluate", request, (problem, reply) => settle(mine, problem, reply)));
     });
   } catch (problem) {
     if (problem.code !== "ERR_SCRIPT_EXECUTION_INTERRUPTED") throw problem;
@@ -87,7 +90,7 @@ function guard(mine, body) {
 
 // The main script, and what it awaits, is done.
 function settle(mine, problem, reply) {
-  if (mine !== run || problem) return;
+  if (mine !== run || problem) return; // interrupted
   mine.settled = true;
   const failed = reply.exceptionDetails;
   if (failed) {
@@ -95,6 +98,22 @@ function settle(mine, problem, reply) {
     if (error !== LEFT) fail(mine, error, failed);
   }
   debug.post("Runtime.releaseObjectGroup", { objectGroup: KEY });
+}
+
+// The inspector awaits the promise of the whole script. Of one that is collected without being settled it tells amid the
+// collection, which ends node: so those are kept. It is the first promise that is made.
+function keep(body) {
+  const stop = promiseHooks.onInit((promise) => {
+    stop();
+    kept.add(promise);
+    const forget = () => kept.delete(promise);
+    then.call(promise, forget, forget);
+  });
+  try {
+    body();
+  } finally {
+    stop();
+  }
 }
 
 // The value behind the inspector's description of it.
@@ -110,6 +129,7 @@ function fetch(remote) {
 }
 
 function fail(mine, error, where) {
+  if (mine !== run) return;
   report(error, where);
   finish(mine, 1);
 }
@@ -126,9 +146,7 @@ function report(error, where) {
     const arrow = source === undefined ? "" : `${at[0]}:${at[1] + 1}\n${source.slice(0, SHOWN)}\n${mark}\n\n`;
     const what = !native ? `Uncaught:\n${util.inspect(error)}` : frame ? util.inspect(error) : `${error.stack}`;
     process.stderr.write(`${arrow}${what}\n\nNode.js ${process.version}\n`);
-  } catch {
-    fs.writeSync(2, "an error that could not be printed\n");
-  }
+  } catch {} // what cannot be printed is told by the exit code alone
 }
 
 // `code` null: interrupted. What still holds the event loop belongs to this run, and goes.
@@ -178,11 +196,24 @@ process.exit = (code) => {
   throw LEFT;
 };
 
-for (const stream of [process.stdout, process.stderr]) {
-  const { write } = stream;
-  stream.write = function (...words) {
-    return muted || write.apply(this, words);
+// Output goes out at once and without a stream's state, which an interrupt in its middle would tear for good.
+for (const [fd, stream] of [[1, process.stdout], [2, process.stderr]]) {
+  stream.write = (data, encoding, done) => {
+    if (typeof encoding === "function") [encoding, done] = [undefined, encoding];
+    const bytes = typeof data === "string" ? Buffer.from(data, encoding) : data;
+    for (let at = 0; !muted && at < bytes.length; ) at += put(fd, bytes, at);
+    if (done) process.nextTick(done);
+    return true;
   };
+}
+
+function put(fd, bytes, at) {
+  try {
+    return fs.writeSync(fd, bytes, at);
+  } catch (problem) {
+    if (problem.code === "EAGAIN") return 0; // code has made it non-blocking
+    throw problem;
+  }
 }
 
 // --- timers: the only holders of the event loop that it does not list ------------------------------------------------
@@ -213,37 +244,32 @@ for (const name of ["setTimeout", "setInterval", "setImmediate"]) {
   timers[name] = globalThis[name] = tracked;
 }
 
-// --- stdin: a stream of its own for each run -------------------------------------------------------------------------
+// --- descriptors, and a stream of its own for each run's stdin -------------------------------------------------------------------------
 
 let input, fromFile;
 
-// There is no dup2: what is opened just after 0 was closed is 0.
-function replaceInput(path, flags) {
+function target(fd) {
   try {
-    fs.closeSync(0);
-  } catch {} // the code has closed it
-  const fd = fs.openSync(path, flags);
-  if (fd !== 0) throw new Error(`descriptor 0 is taken by another thread`);
+    return fs.readlinkSync(`/proc/self/fd/${fd}`);
+  } catch {
+    return undefined; // the code has closed it
+  }
+}
+
+// There is no dup2: what is opened is the lowest number that is free.
+function replace(fd, path, flags) {
+  if (target(fd) !== undefined) fs.closeSync(fd);
+  if (fs.openSync(path, flags) !== fd) throw new Error(`descriptor ${fd} was taken by another thread`);
 }
 
 function openInput(given) {
+  for (const [fd, path] of terminals.entries()) if (target(fd) !== path) replace(fd, path, "r+");
   fromFile = given !== null;
-  if (!fromFile) {
-    if (!isTerminal()) replaceInput(terminal, "r+");
-    return;
-  }
+  if (!fromFile) return;
   const path = `/tmp/.stdin-${process.pid}`;
   fs.writeFileSync(path, given, { mode: 0o600 });
-  replaceInput(path, "r");
+  replace(0, path, "r");
   fs.unlinkSync(path);
-}
-
-function isTerminal() {
-  try {
-    return fs.readlinkSync("/proc/self/fd/0") === terminal;
-  } catch {
-    return false;
-  }
 }
 
 function closeInput() {
@@ -253,7 +279,6 @@ function closeInput() {
     input.destroy();
   }
   input = undefined;
-  if (fromFile) replaceInput(terminal, "r+");
   fromFile = false;
 }
 
