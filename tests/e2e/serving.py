@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIMITS = os.environ.get("RUNNERD_TEST_LIMITS", "auto")
+BACKEND = os.environ.get("RUNNERD_TEST_BACKEND", "bubblewrap")
 
 READY_WITHIN = 60.0
 STOPPED_WITHIN = 60.0
@@ -69,7 +70,7 @@ def serve(folder: Path, auth: str = "open", settings: str = "", **environment: s
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     runnerd = Path(sys.executable).with_name("runnerd")
-    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--auth", auth]
+    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--backend", BACKEND, "--auth", auth]
     argv += ["--state-dir", state_dir, "--config", config]
     with (
         log.open("wb") as output,
