@@ -238,7 +238,7 @@ def test_001_wrong_tokens(guarded: Daemon, keys: Keys) -> None:
                 await connection.send(RUN_CODE.replace("timestamp_signature_string", each))
                 told = await hear(connection)
                 if each != token:
-                    assert (told["event"], told["data"]["code"]) == ("error", "unauthorized")
+                    assert (told["event"], told["data"]["code"]) == ("error", "bad_token")
                 else:
                     assert told == {"event": "stdout", "data": {"text": "Name: "}}
 
@@ -424,9 +424,12 @@ def test_nul_and_any_bytes_pass(daemon: Daemon) -> None:
     assert answer["stdout"] == "b'\\x00\\xff\\xfe'\n"
     answer = httpx.post(f"{daemon.url}/api/v1/execute", json={**run, "stdin": "a\0b"}, timeout=PATIENCE).json()
     assert answer["stdout"] == "b'a\\x00b'\n"
-    answer = httpx.post(f"{daemon.url}/api/v1/execute", json={**run, "code": "print(1)\0"}, timeout=PATIENCE).json()
-    assert (answer["outcome"], answer["exit_code"]) == ("exited", 1)
-    assert "null bytes" in answer["stderr"]
+    code = "print(ascii(open('nul').read()), ascii(open(__file__).read()[-1]))\n\0"
+    body = {"language": "python", "code": code, "files": {"nul": "a\0b"}}
+    answer = httpx.post(f"{daemon.url}/api/v1/execute", json=body, timeout=PATIENCE).json()
+    assert answer["outcome"] == "exited"
+    # Python before 3.12 reads a program up to its first NUL.
+    assert answer["stdout"] == r"'a\x00b' '\x00'" + "\n" or "null bytes" in answer["stderr"]
 
 
 @pytest.mark.parametrize("field", [{"main": "a\0"}, {"language": "python\0"}, {"args": ["\0"]}, {"env": {"A": "\0"}}])
@@ -458,7 +461,9 @@ def test_bad_frames_keep_the_connection_and_invalid_utf8_ends_it(daemon: Daemon)
 
 
 def test_bad_frames_keep_a_session(daemon: Daemon) -> None:
-    session = make_session(daemon, json.dumps({"language": "python", "code": "print(input())"}))
+    session = make_session(
+        daemon, json.dumps({"language": "python", "code": "import sys\nprint(sys.stdin.readline())"})
+    )
 
     async def talk() -> None:
         async with ws(daemon, f"/ws/session/{session}") as connection:
@@ -470,6 +475,6 @@ def test_bad_frames_keep_a_session(daemon: Daemon) -> None:
             await connection.send('{"type": "input", "data": "\\u0000on\\n"}')
             while (told := await hear(connection))["type"] == "state":
                 pass
-            assert told["data"] == "\0on\n"
+            assert told["data"].startswith("\0on\n")
 
     asyncio.run(talk())
