@@ -28,6 +28,11 @@ queue = 300
 queue_wait = 120
 pressure_memory = 0
 pressure_cpu = 0
+
+[profiles]
+session = { wall = 300, idle = 300 }
+execute = { wall = 300, idle = 300 }
+widget = { wall = 300, idle = 300 }
 """
 PROMPT = "? "
 CODE = """\
