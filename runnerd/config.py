@@ -238,6 +238,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     node: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}$")] = "n1"
     bubblewrap: str = ""
     """Empty: `bwrap` on PATH."""
+    filter: bool = True
+    """Refuse well-known harmful one-liners before a box is used (filters/rules.toml)."""
     profiles: dict[str, Profile] = msgspec.field(
         default_factory=lambda: {name: Profile(**fields) for name, fields in BUILTIN_PROFILES.items()}
     )

@@ -7,6 +7,6 @@ _SOURCE = {"web": "web/dist"}
 
 
 def folder(name: str) -> Path:
-    """The folder `seccomp`, `toolchains` or `web`. It may be missing: `web` until the page was built."""
+    """The folder `seccomp`, `toolchains`, `filters` or `web`. It may be missing: `web` until the page was built."""
     installed = _PACKAGE / "data" / name
     return installed if installed.is_dir() else _PACKAGE.parent / _SOURCE.get(name, name)

@@ -1,4 +1,4 @@
-"""What all tests share: one prepared host, as a daemon has it."""
+"""What all tests share: one prepared host, as a daemon has it, and one server of PostgreSQL."""
 
 import os
 from collections.abc import Generator
@@ -9,6 +9,7 @@ import pytest
 
 from runnerd.config import Config
 from runnerd.sandbox.host import Host, open_host
+from tests import postgresql
 
 LIMITS: Any = os.environ.get("RUNNERD_TEST_LIMITS", "best-effort")
 
@@ -22,3 +23,13 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Host]:
     state: Path = tmp_path_factory.mktemp("state")
     with open_host(Config(), limits=LIMITS, state_dir=state) as host:
         yield host
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Generator[postgresql.Server]:
+    binaries = postgresql.programs()
+    if binaries is None:
+        assert not os.environ.get("CI"), "PostgreSQL's server is missing: apt-get install postgresql"
+        pytest.skip("PostgreSQL's server is missing: apt-get install postgresql")
+    with postgresql.run(binaries) as running:
+        yield running

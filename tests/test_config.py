@@ -21,7 +21,7 @@ MiB = 1024**2
 def test_defaults_without_a_file() -> None:
     config = load(None)
     assert config == Config()
-    assert set(config.profiles) == {"default", "widget", "session", "space", "local"}
+    assert set(config.profiles) == {"default", "widget", "session", "execute", "space", "local"}
     assert config.profiles["widget"].memory == 128 * MiB
     assert config.state == default_state_dir()
 
@@ -177,7 +177,7 @@ def test_every_key_is_documented_with_its_default() -> None:
     rows = sections.pop("profiles.NAME")
     assert {row[0] for row in rows} == set(Profile.__struct_fields__)
     for key, *cells, _ in rows:
-        for name, cell in zip(("default", "widget", "session", "space", "local"), cells, strict=True):
+        for name, cell in zip(("default", "widget", "session", "execute", "space", "local"), cells, strict=True):
             value = getattr(profiles[name], key)
             assert cell == "–" or meant(cell, value) == value, f"{name}.{key}"
     assert not sections

@@ -21,6 +21,7 @@ def test_the_wheel_is_whole_and_works(tmp_path: Path) -> None:
         assert archive.getinfo("runnerd/sandbox/init").external_attr >> 16 & 0o111
     assert {
         "runnerd/data/seccomp/allow.toml",
+        "runnerd/data/filters/rules.toml",
         "runnerd/data/toolchains/python.toml",
         "runnerd/data/toolchains/support/python/sitecustomize.py",
         "runnerd/data/web/index.html",

@@ -10,6 +10,7 @@ from runnerd.cli.options import Subparsers, add_json
 from runnerd.config import load
 from runnerd.errors import ConfigError
 from runnerd.server import address
+from runnerd.server.auth import check_settings
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -27,11 +28,15 @@ def add_parser(subparsers: Subparsers) -> None:
 def _check(arguments: argparse.Namespace) -> int:
     name = arguments.file or "the defaults"
     try:
-        listen = load(arguments.file).listen
+        settings = load(arguments.file)
         try:
-            address.parse(listen)
+            where = address.parse(settings.listen)
         except ConfigError as problem:
             raise ConfigError(f"{name}: listen is {problem.message}", hint=problem.hint) from problem
+        try:
+            check_settings(settings.auth, str(where), loopback=where.loopback)
+        except ConfigError as problem:
+            raise ConfigError(f"{name}: {problem.message}", hint=problem.hint) from problem
     except ConfigError as problem:
         if not arguments.json:
             raise

@@ -31,9 +31,6 @@ class Start:
 
     stream: int
     language: str
-    profile: str = "default"
-    token: str | None = None
-    """A widget's, in whose name it is started; otherwise in that of the connection's key."""
     files: dict[str, bytes] = field(default_factory=dict[str, bytes])
     main: str | None = None
     args: tuple[str, ...] = ()
@@ -46,6 +43,11 @@ class Start:
     """Given: fed to the program and then closed."""
     limits: dict[str, float] = field(default_factory=dict[str, float])
     """Wishes by the names of sandbox.spec.Limits; only what is lower than the profile's is granted."""
+    profile: str = "default"
+    keep: bool = False
+    """Among the variables of the runs before of this language on the connection, which are kept for the next."""
+    token: str | None = None
+    """A widget's, in whose name it is started; otherwise in that of the connection's key."""
 
 
 @dataclass(frozen=True, slots=True)

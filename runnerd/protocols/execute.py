@@ -239,6 +239,7 @@ def start_of(fields: Fields, stream: int, mode: Mode) -> Start:
         cols=fields.cells("cols", 80),
         stdin=stdin,
         limits=limits,
+        keep=fields.flag("session"),
     )
     if not start.files:
         raise BadRequest("code is missing", hint="send `code`, or `files`")

@@ -2,17 +2,20 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Literal
 
 import trio
 
+from runnerd import filters
 from runnerd.config import Config, Profile
-from runnerd.errors import Forbidden, RunnerdError
+from runnerd.errors import Forbidden, RunnerdError, UnknownLanguage
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.accounts import Accounts
 from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.forwarded import subnet
 from runnerd.server.quota import Quota
+from runnerd.session.kernel import Kernels
 from runnerd.session.run import Run
 from runnerd.session.session import Stay
 from runnerd.store import Debit, Rules
@@ -41,11 +44,12 @@ class Admission:
         self._registry, self._toolchains, self._doorkeeper = registry, toolchains, doorkeeper
         self._accounts, self._nursery = accounts, nursery
         self._quota = Quota(clock)
+        self._filters = filters.load()
         self.adopt(config)
 
     def adopt(self, config: Config) -> None:
         """Admit by these settings from now on."""
-        self._limits, self._prices = config.quota, config.prices
+        self._limits, self._prices, self._filtering = config.quota, config.prices, config.filter
 
     def profile(self, name: str) -> Profile:
         """Raises NotFound."""
@@ -55,22 +59,34 @@ class Admission:
         """A session that runs or ended a short while ago; its id is all that is asked for. Raises NotFound."""
         return self._registry.find(session_id)
 
-    async def start(self, client: Client, run: Run, *, profile: str = "default", stay: Stay | None = None) -> "Session":
+    async def start(
+        self,
+        client: Client,
+        run: Run,
+        *,
+        profile: str = "default",
+        stay: Stay | None = None,
+        kernels: Kernels | None = None,
+    ) -> "Session":
         """Admit a run and start it, as Registry.start does. It counts until its session is over, and ends when its key
         is revoked.
 
-        Raises Unauthorized, Forbidden (a profile or language that the key may not use), OverQuota, OutOfCredits, and
-        what Registry.start raises. What it cost is given back when its program could not be started.
+        Raises Unauthorized, Filtered, Forbidden (a profile or language that the key may not use), OverQuota,
+        OutOfCredits, and what Registry.start raises. What it cost is given back when its program could not be started.
         """
         self._doorkeeper.require_key(client)
         self._refuse(client, run, profile)
+        if self._filtering:
+            self._filter(run)
         name, at_a_time, per_minute = self._allowance(client)
         self._quota.take(name, at_a_time, per_minute)
         debit: Debit | None = None
         try:
             session_id = self._registry.new_id()
             debit = await self.charge(client, "run", session_id)
-            session = await self._registry.start(run, profile=profile, session_id=session_id, stay=stay)
+            session = await self._registry.start(
+                run, profile=profile, session_id=session_id, stay=stay, kernels=kernels
+            )
         except BaseException:
             self._quota.give_back(name)
             await self.give_back(debit)
@@ -120,6 +136,13 @@ class Admission:
             raise Forbidden(
                 f"this key may not run {run.language or 'commands'}", hint=f"it may run {', '.join(languages)}"
             )
+
+    def _filter(self, run: Run) -> None:
+        language = ""
+        if run.argv is None:
+            with suppress(UnknownLanguage):  # the registry tells
+                language = self._toolchains.get(run.language).id
+        filters.check(self._filters, language, [*run.files.values(), *(word.encode() for word in run.argv or ())])
 
     def _languages_of(self, run: Run) -> set[str]:
         """All names of what runs. A command line of the client's own could be any language, and so is none."""

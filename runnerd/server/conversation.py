@@ -38,6 +38,7 @@ from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
+from runnerd.session.kernel import Kernels
 from runnerd.session.output import Chunk as Output
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
@@ -116,6 +117,7 @@ class Conversation:
         self._key = key
         self._client = Client(None, address)
         self._watching = trio.CancelScope()
+        self._kernels = Kernels()
         self._attach = attach
         self._once = once
         self._streams: dict[int, _Stream] = {}
@@ -130,6 +132,7 @@ class Conversation:
                 if self._attach is None or await self._join(self._attach):
                     await self._read()
             self._nursery.cancel_scope.cancel()
+        self._kernels.close()
 
     async def _read(self) -> None:
         while (frame := await self._transport.receive()) is not None:
@@ -268,7 +271,8 @@ class Conversation:
         session: Session | None = None
         try:
             with stream.scope:
-                session = await self._admission.start(await self._starter(start), run_of(start), profile=start.profile)
+                client, kernels = await self._starter(start), self._kernels if start.keep else None
+                session = await self._admission.start(client, run_of(start), profile=start.profile, kernels=kernels)
                 stream.viewer = session.viewer()
                 stream.session = session
                 for command in stream.early:

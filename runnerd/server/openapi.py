@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from runnerd import __version__
+from runnerd.sandbox.spec import Outcome
 
 ERROR = {"$ref": "#/components/schemas/Error"}
 
@@ -28,21 +29,63 @@ def document() -> dict[str, Any]:
                 "The languages and whether this host has them.", {"200": _answer("All of them.", _ref("Catalogue"))}
             ),
             "/api/v1/openapi.json": _get("This description.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})}),
-            "/api/v1/terminal": _get(
-                "Run programs on terminals, by WebSocket with the subprotocol runnerd.v1.",
-                {
-                    "101": {"description": "The connection speaks WebSocket from here on."},
-                    "400": _answer("No whole handshake, or no known subprotocol.", ERROR),
-                    "401": _answer("Authorization is not a bearer key.", ERROR),
-                    "403": _answer("The page's origin may not connect.", ERROR),
-                    "426": _answer("Not a WebSocket handshake, or not of version 13.", ERROR),
-                    "503": _answer("Too many connections.", ERROR),
-                },
-                security=[{}, {"bearer": []}, {"apiKey": []}],
+            "/api/v1/terminal": _websocket("Run programs on terminals, with the subprotocol runnerd.v1."),
+            "/ws": _websocket("Run programs by the protocols execute and widget."),
+            "/ws/session/{id}": _websocket(
+                "Watch a session, and type into it.",
+                parameters=[
+                    _SESSION,
+                    {
+                        "name": "offset",
+                        "in": "query",
+                        "description": "Bytes of output, of both streams together, that were read before.",
+                        "schema": {"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
+                    },
+                ],
             ),
+            "/api/v1/execute": {
+                "post": {
+                    "summary": "Run a program to its end; or, with Accept: text/event-stream, as it goes.",
+                    "security": _SECURITY,
+                    "requestBody": _body("Execute"),
+                    "responses": {
+                        "200": {
+                            "description": "How it went: a program that failed or met a limit is no error.",
+                            "content": {
+                                "application/json": {"schema": _ref("Executed")},
+                                "text/event-stream": {"schema": {"type": "string"}},
+                            },
+                        },
+                        **_refused(402, 413),
+                    },
+                }
+            },
+            "/session": {
+                "post": {
+                    "summary": "Make a session, to be watched at /ws/session/{id}.",
+                    "security": _SECURITY,
+                    "requestBody": _body("NewSession"),
+                    "responses": {
+                        "200": _answer("It is made.", _object({"sessionId": {"type": "string"}})),
+                        **_refused(402, 413),
+                    },
+                }
+            },
+            "/session/{id}": {
+                "delete": {
+                    "summary": "End a session. Its id is all that is asked for.",
+                    "parameters": [_SESSION],
+                    "responses": {
+                        "204": {"description": "It ends, or has ended."},
+                        "403": _answer("The page's origin may not ask.", ERROR),
+                        "404": _answer("There is no such session, or no more.", ERROR),
+                    },
+                }
+            },
         },
         "components": {
             "schemas": {
+                **_schemas(),
                 "Status": _object({"status": {"const": "ok"}}),
                 "Error": _object(
                     {
@@ -84,6 +127,86 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+_SECURITY: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"apiKey": []}]
+_SESSION = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+_TEXT = {"type": "string"}
+_NUMBER = {"type": "number"}
+_CONTENT = {"oneOf": [_TEXT, {"type": "object", "required": ["base64"], "properties": {"base64": _TEXT}}]}
+_PROGRAM = {
+    "code": {"type": "string", "description": "The program; `files` may stand in its place."},
+    "files": {"type": "object", "additionalProperties": _CONTENT, "description": "Contents by path."},
+    "main": {"type": "string", "description": "The file to run, when there are several."},
+    "args": {"type": "array", "items": _TEXT},
+    "env": {"type": "object", "additionalProperties": _TEXT},
+    "tty": {"type": "boolean", "description": "On a terminal, with echo."},
+    "rows": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "cols": {"type": "integer", "minimum": 1, "maximum": 1000},
+}
+
+
+def _schemas() -> dict[str, Any]:
+    """What is sent and answered about runs."""
+    return {
+        "Execute": _object(
+            {"language": _TEXT},
+            **_PROGRAM,
+            stdin=_CONTENT,
+            timeout={"type": "number", "exclusiveMinimum": 0, "description": "Seconds; lowers the profile's."},
+            api_key={"type": "string", "description": "Where the headers carry none."},
+        ),
+        "NewSession": _object({"language": _TEXT}, **_PROGRAM),
+        "Executed": _object(
+            {
+                "stdout": _TEXT,
+                "stderr": _TEXT,
+                "exit_code": {"type": ["integer", "null"]},
+                "execution_time": {"type": "string", "examples": ["87ms"]},
+                "outcome": {"enum": [outcome.value for outcome in Outcome]},
+                "usage": _object({"cpu": _NUMBER, "memory": {"type": "integer"}, "wall": _NUMBER}),
+                "id": _TEXT,
+            },
+            signal=_TEXT,
+            message=_TEXT,
+        ),
+    }
+
+
+def _websocket(summary: str, **more: Any) -> dict[str, Any]:
+    return _get(
+        f"{summary} By WebSocket.",
+        {
+            "101": {"description": "The connection speaks WebSocket from here on."},
+            "400": _answer("No whole handshake, or no known subprotocol.", ERROR),
+            "401": _answer("Authorization is not a bearer key.", ERROR),
+            "403": _answer("The page's origin may not connect.", ERROR),
+            "404": _answer("There is no such session, or no more.", ERROR),
+            "426": _answer("Not a WebSocket handshake, or not of version 13.", ERROR),
+            "503": _answer("Too many connections.", ERROR),
+        },
+        security=_SECURITY,
+        **more,
+    )
+
+
+def _refused(*more: int) -> dict[str, Any]:
+    reasons = {
+        400: "The request cannot be understood, or names a language that is not there.",
+        401: "A key is needed, or is not known.",
+        402: "The key has no credits left.",
+        403: "The key, or the page's origin, may not do this.",
+        413: "The request is larger than it may be.",
+        429: "The key or address has as many runs as it may have.",
+        500: "Something went wrong in the daemon.",
+        503: "Every box is taken, or the daemon stops.",
+    }
+    wanted = sorted({400, 401, 403, 429, 500, 503, *more})
+    return {str(status): _answer(reasons[status], ERROR) for status in wanted}
+
+
+def _body(name: str) -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
 def _get(summary: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]:

@@ -151,7 +151,7 @@ def test_keys(state: list[str | Path]) -> None:
     key = json.loads(runnerd("keys", "create", "--credits", "7", "--json", *state).stdout)
     assert key["credits"] == 7
     assert key["secret_key"] not in runnerd("keys", "list", *state).stdout.decode()
-    assert json.loads(runnerd("keys", "add-credits", key["public_key"], "3", "--json", *state).stdout)["credits"] == 10
+    assert json.loads(runnerd("keys", "credit", key["public_key"], "3", "--json", *state).stdout)["credits"] == 10
     assert runnerd("keys", "revoke", key["public_key"], *state).returncode == 0
     assert json.loads(runnerd("keys", "list", "--json", *state).stdout)[0]["revoked"] is True
     assert runnerd("keys", "revoke", "rpk_nosuch", *state).returncode == 1

@@ -18,6 +18,7 @@ Capture = pytest.CaptureFixture[str]
         ("[boxes]\nmix = 1", "unknown key boxes.mix", "did you mean boxes.max?"),
         ('listen = "nonsense"', "listen is ", "HOST:PORT"),
         ("boxes = [", "not TOML", ""),
+        ('listen = "0.0.0.0:80"\n[auth]\nmode = "open"', 'auth.mode is "open", and others can connect', "force_open"),
     ],
 )
 def test_check_says_what_is_wrong(tmp_path: Path, capfd: Capture, text: str, message: str, hint: str) -> None:

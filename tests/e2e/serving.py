@@ -62,17 +62,22 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 @contextmanager
-def serve(folder: Path, auth: str = "open", settings: str = CONFIG) -> Generator[Daemon]:
-    """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins. `settings`
-    are TOML."""
+def serve(
+    folder: Path, auth: str = "open", settings: str = "", base: str = CONFIG, **environment: str
+) -> Generator[Daemon]:
+    """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins. It is
+    configured by `base` and then `settings`, both TOML."""
     log, config, state_dir = folder / "log", folder / "runnerd.toml", folder / "state"
-    config.write_text(settings)
+    config.write_text(base + settings)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     runnerd = Path(sys.executable).with_name("runnerd")
     argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--auth", auth]
     argv += ["--state-dir", state_dir, "--config", config]
-    with log.open("wb") as output, subprocess.Popen(argv, stdout=output, stderr=output) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(argv, stdout=output, stderr=output, env=os.environ | environment) as process,
+    ):
         try:
             wait_until_ready(process, url, log)
             yield Daemon(url, port, process.pid, state_dir, log)

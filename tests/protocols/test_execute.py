@@ -91,7 +91,7 @@ def test_the_published_message() -> None:
     commands, answers = adapter().receive(json.dumps(message))
     assert not answers
     code = b'print("Hello from WebSocket!")'
-    start = Start(0, "python", "execute", files={"": code}, mode="split")
+    start = Start(0, "python", profile="execute", files={"": code}, mode="split")
     assert commands == [Authenticate("k"), start]
 
 
@@ -114,7 +114,7 @@ def test_execute_in_full() -> None:
     assert start == Start(
         0,
         "python",
-        "execute",
+        profile="execute",
         files={"lib/x.py": b"y", "bin": b"\x00\x01\xff", "": b"1"},
         main="lib/x.py",
         args=("a", "é"),
@@ -635,7 +635,7 @@ def test_one_answer_to_one_request() -> None:
     clock = Clock()
     collector = Collector(clock)
     commands, answers = collector.receive(b'{"language": "python", "code": "1", "timeout": 10}')
-    assert commands == [Start(0, "python", "execute", files={"": b"1"}, mode="pipes", limits={"wall": 10.0})]
+    assert commands == [Start(0, "python", profile="execute", files={"": b"1"}, mode="pipes", limits={"wall": 10.0})]
     assert not answers
     collector.send(started())
     collector.send(Output(0, "stdout", 0, b"caf\xc3"), StateChanged(0, "waiting"), Draining(3))

@@ -52,7 +52,7 @@ def session(**fields: Any) -> Start:
 def test_the_published_request() -> None:
     body = b'{ "language": "python", "code": "print(\'Hello World\')" }'
     code = b"print('Hello World')"
-    assert start_of(Fields.decode(body)) == Start(0, "python", "session", files={"": code}, mode="split")
+    assert start_of(Fields.decode(body)) == Start(0, "python", profile="session", files={"": code}, mode="split")
 
 
 def test_a_request_in_full() -> None:
@@ -61,7 +61,7 @@ def test_a_request_in_full() -> None:
     ) == Start(
         0,
         "python",
-        "session",
+        profile="session",
         files={"a.py": b"\0", "": b"1"},
         main="a.py",
         args=("x",),

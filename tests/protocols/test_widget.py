@@ -81,7 +81,7 @@ def test_the_published_messages() -> None:
         ' "language": "python", "token": "timestamp_signature_string"}}'
     )
     code = b"name = input('Name: ')\nprint('Hello ' + name)"
-    start = Start(0, "python", "widget", "timestamp_signature_string", files={"": code}, mode="split")
+    start = Start(0, "python", profile="widget", token="timestamp_signature_string", files={"": code}, mode="split")
     assert one.receive(run) == ([start], [])
     (frame,) = one.send(Output(0, "stdout", 0, b"Name: "))
     assert frame == '{"event":"stdout","data":{"text":"Name: "}}'
@@ -91,9 +91,11 @@ def test_the_published_messages() -> None:
 
 def test_run_code_in_full_and_in_short() -> None:
     (start,), _ = adapter().receive(message("run_code", **RUN, rows=30, cols=100, unknown=1))
-    assert start == Start(0, "python", "widget", "t", files={"": b"print()"}, mode="split", rows=30, cols=100)
+    assert start == Start(
+        0, "python", profile="widget", token="t", files={"": b"print()"}, mode="split", rows=30, cols=100
+    )
     (start,), _ = adapter().receive(message("run_code", code="", language="c", token=None))
-    assert start == Start(0, "c", "widget", None, files={"": b""}, mode="split")
+    assert start == Start(0, "c", profile="widget", token=None, files={"": b""}, mode="split")
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ async def test_a_run_costs_what_is_configured() -> None:
         await gate.end(await gate.start())
         await gate.end(await gate.start(), Outcome.MEMORY)
         assert (gate.store.credits, gate.store.refunded) == (2, [])
-        assert gate.store.debits == [(4, "run", "n1-fake")] * 2
+        assert gate.store.debits == [(4, "run", "n1-fake0"), (4, "run", "n1-fake1")]
         with pytest.raises(OutOfCredits):
             await gate.start()
         assert len(gate.registry.started) == 2

@@ -177,8 +177,6 @@ async def test_a_program_from_its_start_to_its_end() -> None:
         start = Start(
             4,
             "echo",
-            "default",
-            None,
             {"a.py": b"x"},
             "a.py",
             ("1",),

@@ -68,7 +68,7 @@ async def test_a_reload_changes_what_comes_after_it(
             await client.start()
             with caplog.at_level(logging.INFO, "runnerd"):
                 settings |= {"boxes": {"max": 7}, "http": {"hosts": ["new.example"]}, "node": "n2"}
-                settings |= {"auth": {"anonymous": "never"}}
+                settings |= {"auth": {"mode": "keys"}}
                 os.kill(os.getpid(), signal.SIGHUP)
                 assert (await next_but_status(told)).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
                 assert await next_but_status(told) == b"READY=1"

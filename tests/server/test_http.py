@@ -99,7 +99,7 @@ async def test_a_draining_daemon_says_so_and_closes() -> None:
 async def test_languages_say_what_is_missing() -> None:
     async with browsing() as client:
         found = (await client.get("/api/v1/languages")).json()
-    assert found["limits"] == "best-effort"
+    assert (found["limits"], found["auth"]) == ("best-effort", "keys")
     python, java = found["languages"]
     assert python == {
         "id": "python",

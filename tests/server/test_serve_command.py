@@ -40,7 +40,7 @@ def test_whether_a_key_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     file = tmp_path / "runnerd.toml"
     file.write_text('[auth]\nmode = "open"\nquery_key = true\n')
     assert run() == run("--auth", "open") == run("--config", str(file), "--auth", "keys") == 0
-    assert [settings.auth.mode for settings, _ in seen] == ["keys", "open", "keys"]
+    assert [settings.auth.mode for settings, *_ in seen] == ["keys", "open", "keys"]
     assert seen[2][0].auth.query_key
 
 

@@ -27,6 +27,17 @@ async def test_the_head_is_received_again_before_what_follows() -> None:
         assert await stream.receive_some() == b"after"
 
 
+async def test_who_connected_is_known() -> None:
+    stream, peer = pair()
+    async with stream, peer:
+        assert (stream.peer, stream.asked.address) == ("unix", "unix")
+    listeners = await trio.open_tcp_listeners(0, host="::1")
+    async with listeners[0]:
+        port = listeners[0].socket.getsockname()[1]
+        async with await trio.open_tcp_stream("::1", port), await listeners[0].accept() as accepted:
+            assert ConnectionStream(accepted, send_deadline=5).peer == "::1"
+
+
 async def test_much_more_than_the_kernel_holds_arrives_whole() -> None:
     stream, peer = pair()
     data = bytes(range(256)) * (CHUNK // 16)

@@ -39,11 +39,11 @@ class FakeHost:
 
 @asynccontextmanager
 async def registering(
-    boxes: Boxes | None = None, languages: Toolchains | None = None, host: FakeHost | None = None
+    boxes: Boxes | None = None, languages: Toolchains | None = None, host: FakeHost | None = None, **options: Any
 ) -> AsyncGenerator[Registry]:
     config = Config(boxes=boxes or Boxes())
     async with trio.open_nursery() as nursery:
-        yield Registry(cast(Host, host or FakeHost()), languages or toolchains.load(), config, nursery)
+        yield Registry(cast(Host, host or FakeHost()), languages or toolchains.load(), config, nursery, **options)
 
 
 async def silent(inside: Inside) -> None:

@@ -150,9 +150,9 @@ def test_a_server_that_is_not_there_is_told_without_the_password(tmp_path: Path)
 
 
 def test_the_url_may_stand_outside_of_the_configuration(
-    server: postgresql.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    postgres: postgresql.Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    by_environment, by_credential = server.new_database(), server.new_database()
+    by_environment, by_credential = postgres.new_database(), postgres.new_database()
     (tmp_path / "store").write_text(f"{by_credential}\n")
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     stores = [open_store("", tmp_path / "state")]

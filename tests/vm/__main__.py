@@ -1,4 +1,4 @@
-"""`python -m tests.vm [pytest's options]`: the tests of guest/, or some of them, in the machine."""
+"""`python -m tests.vm service|boxes [pytest's options]`: some of the tests in the machine."""
 
 import sys
 
@@ -6,4 +6,5 @@ from tests.vm import lane
 
 if reason := lane.lacking():
     sys.exit(f"no machine can be had here: {reason}")
-sys.exit(lane.run(sys.argv[1:]))
+part = {"service": lane.service, "boxes": lane.boxes}[sys.argv[1]]
+sys.exit(part(sys.argv[2:]))

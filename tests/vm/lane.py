@@ -1,5 +1,7 @@
-"""The tests under guest/, run in the machine from this working tree and a folder of its wheels."""
+"""What is run in the machine, from this working tree and a folder of its wheels: the tests under guest/, as root; then
+as a visitor with a delegated control group those under boxes/ and the attacks."""
 
+import re
 import shlex
 import shutil
 import subprocess
@@ -11,9 +13,19 @@ from pathlib import Path
 from tests.vm import machine
 
 ROOT = Path(__file__).parents[2]
-SECONDS = 1800.0
+SECONDS = 2400.0
 PYTHON = (3, 11)
 """The machine's, for which wheels are made here."""
+
+
+TESTING = (
+    *("hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "pytest", "pytest-timeout", "pytest-trio"),
+    *("sortedcontainers", "websockets"),
+)
+"""What the tests under boxes/ need beside runnerd: names in requirements.lock."""
+
+SERVICE = "(cd repo/tests/vm/guest && python3 -m pytest -c pytest.ini {options})"
+BOXES = "bash repo/tests/vm/visitor pytest -q -p no:cacheprovider {what} {options}"
 
 
 def lacking() -> str:
@@ -23,15 +35,40 @@ def lacking() -> str:
     return machine.lacking()
 
 
-def run(options: Sequence[str] = ()) -> int:
-    """pytest's exit status in the machine; `options` are pytest's. What it prints is shown as it comes."""
+def service(options: Sequence[str] = ()) -> int:
+    """Install and use the service. pytest's exit status in the machine; `options` are pytest's."""
+    return _run(SERVICE.format(options=shlex.join(options)))
+
+
+def boxes(options: Sequence[str] = ()) -> int:
+    """Boxes under cgroup v2, and the attacks on them, as an ordinary user. Likewise."""
+    words = shlex.join(options)
+    return _run(
+        f"""{BOXES.format(what="-m vm tests/vm/boxes", options=words)}; first=$?
+        {BOXES.format(what="-m attack tests/attacks", options=words)} && exit $first"""
+    )
+
+
+def _run(script: str) -> int:
+    """What it prints is shown as it comes."""
     with tempfile.TemporaryDirectory(prefix="runnerd-vm-", dir="/var/tmp") as name:
         folder = Path(name)
         subprocess.run([ROOT / "scripts/wheels", folder / "wheels"], check=True)
+        _wheels_of_the_tests(folder / "testing")
         _working_tree(folder / "repo")
-        script = f"cd repo/tests/vm/guest && exec python3 -m pytest -c pytest.ini {shlex.join(options)}\n"
-        folders = {"wheels": folder / "wheels", "repo": folder / "repo"}
+        folders = {name: folder / name for name in ("wheels", "testing", "repo")}
         return machine.run(script, folders, folder / "out", seconds=SECONDS).status
+
+
+def _wheels_of_the_tests(target: Path) -> None:
+    lock = (ROOT / "requirements.lock").read_text()
+    pins = {each[1]: each[0] for each in re.finditer(r"^(\S+?)==\S+ \\\n(?:    .*\n)+", lock, re.MULTILINE)}
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
+        file.write("".join(pins[name] for name in TESTING))
+        file.flush()
+        wheel = ("wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--require-hashes")
+        command = [sys.executable, "-m", "pip", *wheel, "--wheel-dir", target, "-r", file.name]
+        subprocess.run(command, check=True)
 
 
 def _working_tree(target: Path) -> None:

@@ -1,4 +1,6 @@
-"""The real host: systemd and cgroup v2, in a machine that is booted once for all tests under guest/."""
+"""The real host: systemd and cgroup v2, in a machine: once for the service, once for boxes alone."""
+
+from collections.abc import Callable
 
 import pytest
 
@@ -8,8 +10,9 @@ from tests.vm import lane
 pytestmark = [pytest.mark.vm, pytest.mark.timeout(lane.SECONDS + 900)]
 
 
-def test_the_service_on_a_real_host(capfd: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("tests", [lane.service, lane.boxes])
+def test_on_a_real_host(tests: Callable[[], int], capfd: pytest.CaptureFixture[str]) -> None:
     if reason := lane.lacking():
         left_out(f"no machine can be had here: {reason}")
     with capfd.disabled():
-        assert lane.run() == 0
+        assert tests() == 0

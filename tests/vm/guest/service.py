@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import websockets
+from websockets.typing import Subprotocol
 
 REPO, WHEELS = Path("/job/repo"), Path("/job/wheels")
 URL = "http://127.0.0.1:8080"
@@ -19,9 +20,6 @@ DROP_INS = Path("/run/systemd/system/runnerd.service.d")
 CONFIG = Path("/etc/runnerd/runnerd.toml")
 PATIENCE = 120.0
 """Seconds: only the bound of a failure; everything is ten times slower in the machine."""
-
-LIMITS = "best-effort"
-"""How the service under test holds its boxes."""
 
 
 def sh(command: str) -> str:
@@ -143,7 +141,9 @@ def talk(conversation: Callable[[Client], Any]) -> Any:
 
     async def main() -> Any:
         address = f"{URL.replace('http', 'ws')}/api/v1/terminal"
-        async with websockets.connect(address, subprotocols=["runnerd.v1"], open_timeout=PATIENCE) as socket:
+        async with websockets.connect(
+            address, subprotocols=[Subprotocol("runnerd.v1")], open_timeout=PATIENCE
+        ) as socket:
             return await conversation(Client(socket))
 
     return asyncio.run(main())

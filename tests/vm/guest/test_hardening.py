@@ -29,6 +29,7 @@ def test_the_units_are_right() -> None:
 def test_what_boxes_may_call_the_unit_lets_through() -> None:
     """Of the calls that this host's libseccomp knows; others are answered as by the kernel of its time."""
     groups: dict[str, set[str]] = {}
+    name = ""
     for line in sh("systemd-analyze syscall-filter --no-pager").splitlines():
         if line.startswith("@"):
             name = line.strip()
@@ -37,10 +38,10 @@ def test_what_boxes_may_call_the_unit_lets_through() -> None:
             groups[name].add(line.strip())
 
     def calls(name: str) -> set[str]:
-        return {name} if name[0] != "@" else set().union(*map(calls, groups[name]))
+        return {name} if name[0] != "@" else set[str]().union(*map(calls, groups[name]))
 
     unit = sh("systemctl cat runnerd.service")
-    let_through = set().union(
+    let_through = set[str]().union(
         *(calls(word) for line in re.findall(r"^SystemCallFilter=(.*)", unit, re.MULTILINE) for word in line.split())
     ) | calls("@default")
     policy = tomllib.loads((service.REPO / "seccomp/allow.toml").read_text())
