@@ -53,6 +53,10 @@ class Heard:
         setattr(self, channel, getattr(self, channel) + text)
 
 
+ASKED = Heard(PROMPT)
+"""When a client types: once, since what comes next may be of either stream."""
+
+
 def expected(secret: str, prompt: str = PROMPT) -> Heard:
     text = prompt + "".join(f"{line} {secret}\n" for line in range(50))
     return Heard(text, f"{secret}\n", int(secret[:2], 16), "exited")
@@ -79,7 +83,7 @@ class Service:
                     channel, number, offset = struct.unpack_from(">BIQ", message)
                     assert (number, offset) == (stream, len(heard.stdout + heard.stderr))
                     heard.take("stdout" if channel == 1 else "stderr", message[13:].decode())
-                    if heard.stdout == PROMPT:
+                    if heard == ASKED:
                         await connection.send(struct.pack(">BI", 0, stream) + f"{secret}\n".encode())
                     continue
                 told = json.loads(message)
@@ -100,7 +104,7 @@ class Service:
                 assert told["id"] == secret, told
                 if _answer(heard, told):
                     break
-                if heard.stdout == PROMPT:
+                if heard == ASKED:
                     await connection.send(json.dumps({"action": "stdin", "data": f"{secret}\n", "id": secret}))
         return heard
 
@@ -116,7 +120,7 @@ class Service:
                     break
                 assert told in ("stdout", "stderr"), fields
                 heard.take(told, data["text"])
-                if heard.stdout == PROMPT:
+                if heard == ASKED:
                     await connection.send(json.dumps({"event": "stdin", "data": {"text": f"{secret}\n"}}))
         return heard
 
@@ -139,7 +143,7 @@ class Service:
                 assert told["type"] in ("stdout", "stderr"), told
                 assert told["offset"] == len(heard.stdout + heard.stderr)
                 heard.take(told["type"], told["data"])
-                if secret is not None and heard.stdout == PROMPT:
+                if secret is not None and heard == ASKED:
                     await connection.send(json.dumps({"type": "input", "data": f"{secret}\n"}))
             assert connection.close_code == 1000
         return heard
