@@ -58,6 +58,10 @@ class Heard:
         setattr(self, channel, getattr(self, channel) + text)
 
 
+ASKED = Heard(PROMPT)
+"""When a client types: once, since what comes next may be of either stream."""
+
+
 def expected(secret: str, prompt: str = PROMPT) -> Heard:
     text = prompt + "".join(f"{line} {secret}\n" for line in range(50))
     return Heard(text, f"{secret}\n", int(secret[:2], 16), "exited")
@@ -84,7 +88,7 @@ class Service:
                     channel, number, offset = struct.unpack_from(">BIQ", message)
                     assert (number, offset) == (stream, len(heard.stdout + heard.stderr))
                     heard.take("stdout" if channel == 1 else "stderr", message[13:].decode())
-                    if heard.stdout == PROMPT:
+                    if heard == ASKED:
                         await connection.send(struct.pack(">BI", 0, stream) + f"{secret}\n".encode())
                     continue
                 told = json.loads(message)
@@ -105,7 +109,7 @@ class Service:
                 assert told["id"] == secret, told
                 if _answer(heard, told):
                     break
-                if heard.stdout == PROMPT:
+                if heard == ASKED:
                     await connection.send(json.dumps({"action": "stdin", "data": f"{secret}\n", "id": secret}))
         return heard
 
@@ -121,7 +125,7 @@ class Service:
                     break
                 assert told in ("stdout", "stderr"), fields
                 heard.take(told, data["text"])
-                if heard.stdout == PROMPT:
+                if heard == ASKED:
                     await connection.send(json.dumps({"event": "stdin", "data": {"text": f"{secret}\n"}}))
         return heard
 
@@ -144,7 +148,7 @@ class Service:
                 assert told["type"] in ("stdout", "stderr"), told
                 assert told["offset"] == len(heard.stdout + heard.stderr)
                 heard.take(told["type"], told["data"])
-                if secret is not None and heard.stdout == PROMPT:
+                if secret is not None and heard == ASKED:
                     await connection.send(json.dumps({"type": "input", "data": f"{secret}\n"}))
             assert connection.close_code == 1000
         return heard
@@ -203,5 +207,5 @@ async def all_at_once(port: int) -> None:
 
 
 def test_no_frame_crosses_sessions(tmp_path: Path) -> None:
-    with serve(tmp_path, settings=SETTINGS) as daemon:
+    with serve(tmp_path, base=SETTINGS) as daemon:
         asyncio.run(all_at_once(daemon.port))
