@@ -64,7 +64,7 @@ STAY = Stay(hold=5.0, detach=math.inf, linger=60.0)
 FLUSH = 3.0
 """Seconds that connections have, after the last session ended, to take what they were sent."""
 
-FIXED = ("listen", "state_dir", "store", "node", "bubblewrap", "uids")
+FIXED = ("listen", "state_dir", "store", "node", "backend", "bubblewrap", "nsjail", "uids")
 """Settings that a running daemon cannot change."""
 
 PER_BOX = 16

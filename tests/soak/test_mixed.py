@@ -202,5 +202,5 @@ async def all_at_once(port: int) -> None:
 
 
 def test_no_frame_crosses_sessions(tmp_path: Path) -> None:
-    with serve(tmp_path, base=SETTINGS) as daemon:
+    with serve(tmp_path, settings=SETTINGS) as daemon:
         asyncio.run(all_at_once(daemon.port))
