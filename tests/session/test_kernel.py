@@ -297,11 +297,11 @@ async def test_a_kernel_that_dies_is_told_twice_and_then_begins_anew(
         (
             "while True: print(end='.', flush=True) or time.sleep(0.02)",
             "setInterval(() => console.log(1), 20)",
-            {"wall": 0.4},
+            {"wall": 2},
             "wall",
         ),
         ("while True: pass", "for (;;);", {"cpu": 0.5}, "cpu"),
-        ("time.sleep(30)", "setTimeout(() => 0, 30000)", {"idle": 0.4}, "idle"),
+        ("time.sleep(30)", "setTimeout(() => 0, 30000)", {"idle": 2}, "idle"),
         (
             "while True: print('flood' * 100)",
             "for (;;) console.log('flood'.repeat(100))",
@@ -619,7 +619,7 @@ async def test_runs_leave_no_descriptor_behind(host: Host, language: str) -> Non
             fields: dict[str, Any] = {"stdin": b"x\n"} if number % 3 == 0 else {}
             assert await one.out(code, **fields) == "1\n"
         assert await one.out(count) == inside
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(os.listdir("/proc/self/fd")) <= before
         one.kernels.close()
         await until_empty(one.registry)
         assert len(os.listdir("/proc/self/fd")) < before

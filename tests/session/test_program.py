@@ -128,10 +128,11 @@ async def test_a_program_is_held_while_every_viewer_is_behind_and_then_goes_on(m
                 except BlockingIOError:
                     before = b.feed.log.end
                     await trio.testing.wait_all_tasks_blocked(0.02)
-                    if b.feed.log.end == before:
+                    if b.feed.log.end == before and b.feed.stalled:
                         return written
 
-        written = await fill()
+        with trio.fail_after(30):
+            written = await fill()
         assert b.feed.stalled
         assert b.feed.log.end < min(written, HIGH_WATER + READ_MAX)
         assert len(await b.output(written)) == written

@@ -29,7 +29,18 @@ PATIENCE = 60.0
 
 def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
     runnerd = Path(sys.executable).with_name("runnerd")
-    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", "cgroup", "--state-dir", folder / "state"]
+    argv = [
+        runnerd,
+        "serve",
+        "--listen",
+        f"127.0.0.1:{port}",
+        "--limits",
+        "cgroup",
+        "--auth",
+        "open",
+        "--state-dir",
+        folder / "state",
+    ]
     with (folder / "log").open("ab") as log:
         daemon = subprocess.Popen(argv, stdout=log, stderr=log)
     wait_until_ready(daemon, f"http://127.0.0.1:{port}", folder / "log")
