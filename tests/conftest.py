@@ -12,6 +12,7 @@ from runnerd.sandbox.host import Host, open_host
 from tests import postgresql
 
 LIMITS: Any = os.environ.get("RUNNERD_TEST_LIMITS", "best-effort")
+BACKEND: Any = os.environ.get("RUNNERD_TEST_BACKEND", "bubblewrap")
 
 
 @pytest.fixture(scope="session")
@@ -19,9 +20,10 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Generator[Host]:
     """Once for all tests: as root it gives this process a mount namespace of its own.
 
     RUNNERD_TEST_LIMITS=cgroup holds the boxes of all tests by cgroup v2, in a tree that is delegated to us.
+    RUNNERD_TEST_BACKEND=nsjail has them built by nsjail.
     """
     state: Path = tmp_path_factory.mktemp("state")
-    with open_host(Config(), limits=LIMITS, state_dir=state) as host:
+    with open_host(Config(backend=BACKEND), limits=LIMITS, state_dir=state) as host:
         yield host
 
 

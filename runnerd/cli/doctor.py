@@ -12,10 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import msgspec
+
 from runnerd.cli import style
-from runnerd.cli.options import Subparsers, add_config, add_json, add_state_dir, configuration, state_dir
+from runnerd.cli.options import Subparsers, add_backend, add_config, add_json, add_state_dir, configuration, state_dir
 from runnerd.config import Config
-from runnerd.errors import RunnerdError
+from runnerd.errors import RunnerdError, SetupError
 
 if TYPE_CHECKING:
     from runnerd.sandbox.host import Host
@@ -44,6 +46,7 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     add_state_dir(parser)
     add_config(parser)
+    add_backend(parser)
     add_json(parser)
     parser.set_defaults(func=_doctor)
 
@@ -68,6 +71,7 @@ def examine(config: Config, state: Path) -> Iterator[Finding]:
     yield _seccomp()
     yield _landlock()
     yield _bubblewrap(config)
+    yield _nsjail(config)
     yield _uids()
     yield from _languages()
     yield from _boxes(config, state)
@@ -147,7 +151,8 @@ def _cgroup(weaker: str) -> Finding:
 def _bubblewrap(config: Config) -> Finding:
     path = config.bubblewrap or shutil.which("bwrap")
     if path is None:
-        return Finding("bubblewrap", "missing", "not found", "apt-get install bubblewrap")
+        grade: Grade = "missing" if config.backend == "bubblewrap" else "warning"
+        return Finding("bubblewrap", grade, "not found", "apt-get install bubblewrap")
     try:
         output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
         version = tuple(int(part) for part in re.findall(r"\d+", output)[:3])
@@ -156,6 +161,18 @@ def _bubblewrap(config: Config) -> Finding:
     if version < BUBBLEWRAP_LEAST:
         return Finding("bubblewrap", "missing", output.strip(), "0.8.0 or newer is needed")
     return Finding("bubblewrap", "ok", f"{path} {'.'.join(map(str, version))}")
+
+
+def _nsjail(config: Config) -> Finding:
+    """The second backend; needed only where it is chosen."""
+    from runnerd.sandbox.host import find_program
+
+    try:
+        return Finding("nsjail", "ok", find_program(msgspec.structs.replace(config, backend="nsjail")))
+    except SetupError as problem:
+        if config.backend == "nsjail":
+            return Finding("nsjail", "missing", problem.message, problem.hint)
+        return Finding("nsjail", "ok", "not installed; optional, a second backend beside bubblewrap")
 
 
 def _uids() -> Finding:

@@ -2,9 +2,11 @@
 
 import argparse
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
-from runnerd.config import Config, load
+import msgspec
+
+from runnerd.config import Backend, Config, load
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
@@ -28,13 +30,21 @@ def add_limits(parser: argparse.ArgumentParser, default: str) -> None:
     )
 
 
+def add_backend(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--backend", choices=get_args(Backend), help="what builds boxes (default: backend in the configuration)"
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON for scripts")
 
 
 def configuration(arguments: argparse.Namespace) -> Config:
-    """The configuration that `--config` names, or the defaults. Raises ConfigError."""
-    return load(getattr(arguments, "config", None))
+    """The configuration that `--config` names, or the defaults, as other options change it. Raises ConfigError."""
+    config = load(getattr(arguments, "config", None))
+    backend: Backend | None = getattr(arguments, "backend", None)
+    return msgspec.structs.replace(config, backend=backend) if backend else config
 
 
 def state_dir(arguments: argparse.Namespace) -> Path:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from runnerd.cli.options import Subparsers, add_config, add_limits, add_state_dir, configuration, state_dir
+from runnerd.cli.options import Subparsers, add_backend, add_config, add_limits, add_state_dir, configuration, state_dir
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -15,6 +15,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "137 when another limit ended it.",
     )
     add_limits(parser, "auto")
+    add_backend(parser)
     parser.add_argument("--language", metavar="NAME", help="instead of the one that the file's ending tells")
     parser.add_argument("--profile", default="local", metavar="NAME", help="limits to run under (default: local)")
     add_state_dir(parser)

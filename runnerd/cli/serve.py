@@ -9,6 +9,7 @@ import msgspec
 
 from runnerd import config
 from runnerd.cli import complain
+from runnerd.cli.options import add_backend
 from runnerd.errors import ConfigError, RunnerdError
 
 DESCRIPTION = """\
@@ -36,6 +37,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--limits", choices=("cgroup", "best-effort", "auto"), default="cgroup", help="how limits are held"
     )
+    add_backend(parser)
     parser.add_argument(
         "--auth",
         choices=("keys", "open"),
@@ -54,6 +56,8 @@ def serve(args: argparse.Namespace) -> int:
             changes["listen"] = args.listen
         if args.state_dir is not None:
             changes["state_dir"] = str(args.state_dir.absolute())
+        if args.backend is not None:
+            changes["backend"] = args.backend
         if args.auth is not None:
             changes["auth"] = msgspec.structs.replace(settings.auth, mode=args.auth)
         return msgspec.structs.replace(settings, **changes)

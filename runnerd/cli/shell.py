@@ -2,7 +2,7 @@
 
 import argparse
 
-from runnerd.cli.options import Subparsers, add_config, add_limits, add_state_dir, configuration, state_dir
+from runnerd.cli.options import Subparsers, add_backend, add_config, add_limits, add_state_dir, configuration, state_dir
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -10,6 +10,7 @@ def add_parser(subparsers: Subparsers) -> None:
         "shell", help="bash in a box", description="Look around in a box: an interactive bash under a profile's limits."
     )
     add_limits(parser, "auto")
+    add_backend(parser)
     parser.add_argument("--profile", default="local", metavar="NAME", help="limits to run under (default: local)")
     add_state_dir(parser)
     add_config(parser)

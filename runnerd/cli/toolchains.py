@@ -6,7 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypedDict
 
 from runnerd.cli import style
-from runnerd.cli.options import Subparsers, add_config, add_json, add_limits, add_state_dir, configuration, state_dir
+from runnerd.cli.options import (
+    Subparsers,
+    add_backend,
+    add_config,
+    add_json,
+    add_limits,
+    add_state_dir,
+    configuration,
+    state_dir,
+)
 
 if TYPE_CHECKING:  # imported when needed: `list` and --help should not wait for them
     from runnerd.config import Config
@@ -41,6 +50,7 @@ def add_parser(subparsers: Subparsers) -> None:
     check = commands.add_parser("check", help="run each language's sample in a box and compare what it writes")
     check.add_argument("names", nargs="*", metavar="LANGUAGE", help="none: all that are installed")
     add_limits(check, "auto")
+    add_backend(check)
     add_state_dir(check)
     add_config(check)
     check.set_defaults(func=_check)

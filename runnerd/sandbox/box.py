@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import struct
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Literal
@@ -13,13 +13,14 @@ from typing import Literal
 import trio
 
 from runnerd.errors import BoxError, BrokenBox
-from runnerd.sandbox import bubblewrap, rlimits
+from runnerd.sandbox import rlimits
 from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.keeper import Keeper
 from runnerd.sandbox.launch import launch
 from runnerd.sandbox.process import DESCRIPTORS, Kind, Process, is_kind
+from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spawn import Child
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
 
@@ -35,7 +36,7 @@ HELLO_SECONDS = 10.0
 """A box that has not come up by then never will."""
 
 REAP_SECONDS = 10.0
-"""A box full of processes takes a while to die on a busy host; after this its bubblewrap is killed as well."""
+"""A box full of processes takes a while to die on a busy host; after this its builder is killed as well."""
 
 NICE = 10
 """Programs give way to the kernel's terminal worker, which delivers their output (see docs/architecture.md)."""
@@ -191,7 +192,7 @@ class Box:
         self._killed = True
         if exceeded is not None and self.exceeded is None:
             self.exceeded = exceeded
-        if self._init_pidfd >= 0:  # and with it all of its namespace; bubblewrap lives on to reap it
+        if self._init_pidfd >= 0:  # and with it all of its namespace; its parent lives on to reap it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._init_pidfd, signal.SIGKILL)
         else:
@@ -199,7 +200,7 @@ class Box:
         self._channel.close()  # ends an init that has not said hello yet
 
     async def alive(self) -> None:
-        """Wait until init is up. Raises BoxError, with bubblewrap's own words, when it does not come up."""
+        """Wait until init is up. Raises BoxError, with its builder's own words, when it does not come up."""
         with trio.move_on_after(HELLO_SECONDS):
             await self._hello.wait()
         if self.handles is None:
@@ -227,8 +228,9 @@ class Box:
         self.kill(await self._keeper.watch(self._up))
 
     async def reap(self) -> None:
-        """Wait until nothing of the box is left: bubblewrap ends once it has reaped init, and init goes last. Where the
-        kernel has killed bubblewrap as well, for the box's memory, it is the keeper who waits for the others."""
+        """Wait until nothing of the box is left: its builder, bubblewrap or nsjail, ends once it has reaped init, and
+        init goes last. Where the kernel has killed the builder as well, for the box's memory, it is the keeper who
+        waits for the others."""
         with trio.move_on_after(REAP_SECONDS) as patience:
             await self._child.wait()
         if patience.cancelled_caught:
@@ -323,7 +325,7 @@ class Box:
         return self.failure
 
     def _why_it_ended(self) -> BrokenBox:
-        """By itself: the kernel's word, or what bubblewrap or init wrote to stderr before the box came up."""
+        """By itself: the kernel's word, or what the builder or init wrote to stderr before the box came up."""
         if reason := self._keeper.end().reason:
             return BrokenBox(reason)
         if self.handles is not None:
@@ -332,23 +334,22 @@ class Box:
             words = os.read(self._stderr, 4096).decode("utf-8", "replace").strip()
         except BlockingIOError:
             words = ""
-        return BrokenBox(f"the box could not be made: {words or 'bubblewrap ended without a word'}")
+        return BrokenBox(f"the box could not be made: {words or 'its builder ended without a word'}")
 
 
 @asynccontextmanager
-async def open_box(host: Host, spec: BoxSpec, argv: Sequence[str] | None = None) -> AsyncGenerator[Box]:
+async def open_box(host: Host, spec: BoxSpec, recipe: Recipe | None = None) -> AsyncGenerator[Box]:
     """A box for as long as the block runs; when it ends, everything in the box is dead and reaped.
 
     Returns before the box is up: requests wait in its socket, and errors of building it come with the first answer.
-    `argv` are bubblewrap's arguments, by default those of `spec`. Raises SetupError when bubblewrap cannot be
-    started, or no uid is free, BoxError when it cannot have a cgroup.
+    `recipe` is for the host's backend, by default that of `spec`. Raises SetupError when the backend cannot be
+    started, or cannot express the box, or no uid is free, BoxError when it cannot have a cgroup.
     """
     with ExitStack() as stack:
         uid = stack.enter_context(host.uids.take()) if host.uids is not None else None
         keeper = host.keeper(spec)
         try:
-            words = argv or bubblewrap.arguments(spec, host.etc, host.tools)
-            box = Box(spec, keeper, *launch(host, words, uid, keeper.cgroup))
+            box = Box(spec, keeper, *launch(host, recipe or host.recipe(spec), uid, keeper.cgroup))
             try:
                 async with _tasks(box):
                     yield box

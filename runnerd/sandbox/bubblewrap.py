@@ -1,14 +1,10 @@
 """BoxSpec -> bubblewrap's arguments. Pure: the same spec always gives the same arguments."""
 
+import os
 from collections.abc import Sequence
 
+from runnerd.sandbox.recipe import BOX_UID, INIT, RECIPE, Recipe
 from runnerd.sandbox.spec import BoxSpec
-
-INIT = "/opt/runnerd/init"
-"""Where init and the files it shares with every box are, as seen in a box."""
-
-BOX_UID = 1000
-"""The user `runner` in every box, whatever uid stands behind it on the host."""
 
 
 def arguments(spec: BoxSpec, etc: str, tools: str) -> list[str]:
@@ -39,6 +35,13 @@ def arguments(spec: BoxSpec, etc: str, tools: str) -> list[str]:
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
     arguments += ["--chdir", "/", "--", INIT, spec.work]
     return arguments
+
+
+def recipe(arguments: Sequence[str]) -> Recipe:
+    """On a descriptor rather than on a command line, which would show a host's paths to its other users."""
+    separator = arguments.index("--")
+    read = b"".join(os.fsencode(word) + b"\0" for word in arguments[:separator])
+    return Recipe(("--args", str(RECIPE), *arguments[separator:]), read)
 
 
 def _usr_links() -> Sequence[str]:

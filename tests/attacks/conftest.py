@@ -10,6 +10,7 @@ import pytest
 
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish
 
@@ -31,10 +32,10 @@ def attacker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def attack(host: Host, attacker: Path) -> Attack:
     """Try one attack in a fresh box: the errno it met, "0" if none, or "killed SIGNAL"."""
 
-    async def attack(name: str, spec: BoxSpec | None = None, args: list[str] | None = None, **more: Any) -> str:
+    async def attack(name: str, spec: BoxSpec | None = None, recipe: Recipe | None = None, **more: Any) -> str:
         shown = host.spec(Limits(), binds=[(str(attacker), "/opt/attack")])
         spec = shown if spec is None else spec
-        async with open_box(host, spec, args) as box:
+        async with open_box(host, spec, recipe) as box:
             process = await box.start(Launch(("/opt/attack", name), ENV, **more))
             stdout, stderr = await finish(process)
             assert process.exit is not None, box.failure

@@ -5,40 +5,33 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
 
-from runnerd.sandbox import bubblewrap
 from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish, run
 
 from .conftest import Attack
+from .layers import handing_down, without
 
 pytestmark = pytest.mark.attack
 
 
-def arguments(host: Host, spec: BoxSpec, *without: str, instead: Sequence[str] = ()) -> list[str]:
-    """bubblewrap's arguments of this box, with one run of words taken out, and others put in its place."""
-    words = bubblewrap.arguments(spec, host.etc, host.tools)
-    at = next(i for i in range(len(words)) if tuple(words[i : i + len(without)]) == without)
-    return [*words[:at], *instead, *words[at + len(without) :]]
-
-
 async def test_read_only_root(host: Host, attack: Attack, spec: BoxSpec) -> None:
     bare = replace(spec, landlock=())
-    writable = arguments(host, spec, "--remount-ro", "/")
+    writable = without(host, spec, "read-only root")
     assert await attack("write-root", bare) == "EROFS"
     assert await attack("write-root", bare, writable) == "0"
 
 
 async def test_landlock_holds_alone(host: Host, attack: Attack, spec: BoxSpec) -> None:
-    writable = arguments(host, spec, "--remount-ro", "/")
+    writable = without(host, spec, "read-only root")
     assert await attack("write-root", spec, writable) == "EACCES"
     assert await attack("write-root", replace(spec, landlock=()), writable) == "0"
 
@@ -114,10 +107,10 @@ async def test_init_keeps_its_secrets(attack: Attack) -> None:
 async def test_no_process_of_the_host_is_seen(host: Host, spec: BoxSpec) -> None:
     count = ("sh", "-c", "ls -d /proc/[0-9]* | wc -l")
     assert int((await run(host, *count, spec=spec)).stdout) < 10
-    shown = arguments(host, spec, "--proc", "/proc", instead=["--ro-bind", "/proc", "/proc"])
+    shown = without(host, spec, "own /proc")
     # The watcher looks at a box through its /proc: in this one it would find the host's processes, and end it.
     unlimited = Limits(memory=1 << 50, processes=10_000, cpu=0)
-    seen = await run(host, "ls", "/proc", spec=replace(spec, limits=unlimited, landlock=(), filters=()), args=shown)
+    seen = await run(host, "ls", "/proc", spec=replace(spec, limits=unlimited, landlock=(), filters=()), recipe=shown)
     assert str(os.getpid()) in seen.stdout.split()
 
 
@@ -126,12 +119,12 @@ async def test_nothing_of_the_host_is_there(host: Host, path: str) -> None:
     assert "No such file" in (await run(host, "ls", "-d", path)).stderr
 
 
-def bare(host: Host, spec: BoxSpec, *argv: str) -> str:
+def exposed(host: Host, spec: BoxSpec, *argv: str) -> str:
     """What a program says in this box's namespaces when started by an ordinary subprocess, which hands all of its
     environment and descriptors down, and without init."""
-    words = bubblewrap.arguments(spec, host.etc, host.tools)
-    command = [host.bubblewrap, *words[: words.index("--as-pid-1")], *words[words.index("--as-pid-1") + 1 : -2], *argv]
-    return subprocess.run(command, close_fds=False, check=True, capture_output=True, text=True, timeout=30).stdout
+    command, read = handing_down(host, spec, *argv)
+    ran = subprocess.run(command, input=read, close_fds=False, check=True, capture_output=True, timeout=30)
+    return ran.stdout.decode()
 
 
 async def test_our_environment_stays_ours(host: Host, spec: BoxSpec, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +133,7 @@ async def test_our_environment_stays_ours(host: Host, spec: BoxSpec, monkeypatch
     ran = await run(host, *look, spec=spec)
     assert ran.stdout
     assert "hunter2" not in ran.stdout
-    assert "hunter2" in bare(host, spec, *look)
+    assert "hunter2" in exposed(host, spec, *look)
 
 
 async def test_our_descriptors_stay_ours(host: Host, spec: BoxSpec, tmp_path: Path) -> None:
@@ -155,7 +148,7 @@ async def test_our_descriptors_stay_ours(host: Host, spec: BoxSpec, tmp_path: Pa
     with secret.open() as file:
         os.set_inheritable(file.fileno(), True)
         assert (await run(host, *look, spec=spec)).stdout == "looked\n"
-        assert "hunter2" in bare(host, spec, *look)
+        assert "hunter2" in exposed(host, spec, *look)
 
 
 async def test_mounts_tell_no_path_but_what_toolchains_show(host: Host, spec: BoxSpec, attacker: Path) -> None:
@@ -186,8 +179,8 @@ async def test_ports_of_the_host_are_out_of_reach(host: Host, spec: BoxSpec) -> 
     with socket.create_server(("127.0.0.1", 0)) as server:
         command = ("python3", "-c", CONNECT, str(server.getsockname()[1]))
         assert (await run(host, *command, spec=spec)).stdout == "ECONNREFUSED\n"
-        shared = arguments(host, spec, "--unshare-net")
-        assert (await run(host, *command, spec=spec, args=shared)).stdout == "connected\n"
+        shared = without(host, spec, "own network")
+        assert (await run(host, *command, spec=spec, recipe=shared)).stdout == "connected\n"
 
 
 async def test_abstract_sockets_of_the_host_are_out_of_reach(host: Host, spec: BoxSpec) -> None:
@@ -197,9 +190,9 @@ async def test_abstract_sockets_of_the_host_are_out_of_reach(host: Host, spec: B
         server.listen()
         command = ("python3", "-c", CONNECT, f"@{name}")
         assert (await run(host, *command, spec=spec)).stdout == "ECONNREFUSED\n"
-        shared = arguments(host, spec, "--unshare-net")
+        shared = without(host, spec, "own network")
         bare = replace(spec, landlock=())
-        assert (await run(host, *command, spec=bare, args=shared)).stdout == "connected\n"
+        assert (await run(host, *command, spec=bare, recipe=shared)).stdout == "connected\n"
 
 
 async def test_there_is_no_network_but_loopback(host: Host) -> None:

@@ -16,11 +16,12 @@ import trio
 
 from runnerd import filters, toolchains
 from runnerd.filters import Rule
-from runnerd.sandbox import bubblewrap
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Launch, Limits
 from tests.sandbox.running import ENV, Ran, run
+
+from .layers import showing
 
 pytestmark = pytest.mark.attack
 
@@ -52,16 +53,14 @@ def command(rule: Rule) -> tuple[str, dict[str, bytes]]:
     return " && ".join(map(shlex.join, steps)), plan.files
 
 
-async def attempt(host: Host, name: str, *shown: str) -> Ran:
-    """Run the example of a rule, in a box that is shown what `shown` binds, by bubblewrap's arguments, if anything."""
+async def attempt(host: Host, name: str, shown: tuple[Path, str] | None = None) -> Ran:
+    """Run the example of a rule; as a control in a box that is `shown` a thing of the host, at that path."""
     line, files = command(next(rule for rule in RULES if rule.name == name))
     spec = host.spec(Limits())
-    if not shown:
+    if shown is None:
         return await run(host, "sh", "-c", line, spec=spec, files=files)
-    words = bubblewrap.arguments(spec, host.etc, host.tools)
-    at = words.index("--remount-ro")
-    args = [*words[:at], *shown, *words[at:]]
-    return await run(host, "sh", "-c", line, spec=replace(spec, landlock=()), files=files, args=args)
+    recipe = showing(host, spec, *shown)
+    return await run(host, "sh", "-c", line, spec=replace(spec, landlock=()), files=files, recipe=recipe)
 
 
 @pytest.fixture
@@ -103,13 +102,13 @@ async def test_writes_arrive_where_a_box_is_shown_the_folder(
     host: Host, decoy: Path, name: str, target: str, file: str, after: str
 ) -> None:
     there = writable(decoy / file)
-    await attempt(host, name, "--bind", str(decoy), target)
+    await attempt(host, name, (decoy, target))
     assert there.read_text() == after
 
 
 async def test_a_disk_is_overwritten_where_a_box_is_shown_one(host: Host, decoy: Path) -> None:
     disk = writable(decoy / "disk")
-    await attempt(host, "raw-disk", "--bind", str(disk), "/dev/sda")
+    await attempt(host, "raw-disk", (disk, "/dev/sda"))
     assert disk.read_text() == ""
 
 
@@ -127,7 +126,7 @@ async def test_an_engine_answers_where_a_box_is_shown_its_socket(host: Host, dec
         listener.listen()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(engine, listener)
-            ran = await attempt(host, "engine-socket", "--bind", str(decoy), "/var/run")
+            ran = await attempt(host, "engine-socket", (decoy, "/var/run"))
             nursery.cancel_scope.cancel()
     assert ran.stdout == "hunter2"
 

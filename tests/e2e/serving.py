@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 LIMITS = os.environ.get("RUNNERD_TEST_LIMITS", "auto")
+BACKEND = os.environ.get("RUNNERD_TEST_BACKEND", "bubblewrap")
 
 READY_WITHIN = 60.0
 STOPPED_WITHIN = 60.0
@@ -62,14 +63,15 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 @contextmanager
-def serve(folder: Path, auth: str = "open", settings: str = "", **environment: str) -> Generator[Daemon]:
-    """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins."""
+def serve(folder: Path, auth: str = "open", settings: str = CONFIG, **environment: str) -> Generator[Daemon]:
+    """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins. `settings`
+    are TOML."""
     log, config, state_dir = folder / "log", folder / "runnerd.toml", folder / "state"
-    config.write_text(CONFIG + settings)
+    config.write_text(settings)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     runnerd = Path(sys.executable).with_name("runnerd")
-    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--auth", auth]
+    argv = [runnerd, "serve", "--listen", f"127.0.0.1:{port}", "--limits", LIMITS, "--backend", BACKEND, "--auth", auth]
     argv += ["--state-dir", state_dir, "--config", config]
     with (
         log.open("wb") as output,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.serving import BACKEND
 from tests.e2e.typist import Typist, at_terminal
 
 Run = Callable[..., AbstractContextManager[Typist]]
@@ -19,14 +20,14 @@ def run(tmp_path: Path) -> Run:
     def run(name: str, text: str, *options: str) -> AbstractContextManager[Typist]:
         file = tmp_path / name
         file.write_text(text)
-        return at_terminal(tmp_path / "state", "run", *options, file)
+        return at_terminal(tmp_path / "state", "run", "--backend", BACKEND, *options, file)
 
     return run
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Callable[[], AbstractContextManager[Typist]]:
-    return lambda: at_terminal(tmp_path / "state", "shell")
+    return lambda: at_terminal(tmp_path / "state", "shell", "--backend", BACKEND)
 
 
 def test_python_input(run: Run) -> None:

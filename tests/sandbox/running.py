@@ -9,6 +9,7 @@ import trio
 from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.process import Process
+from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Limits, Mode
 
 ENV = {"PATH": "/opt/runnerd/bin:/usr/local/bin:/usr/bin:/bin", "HOME": "/work", "LANG": "C.UTF-8"}
@@ -59,11 +60,11 @@ async def run(
     spec: BoxSpec | None = None,
     files: Mapping[str, bytes] | None = None,
     mode: Mode = "pipes",
-    args: list[str] | None = None,
+    recipe: Recipe | None = None,
 ) -> Ran:
-    """One program in a fresh box, with its stdin closed in mode pipes. `args` are bubblewrap's, to take layers away."""
+    """One program in a fresh box, with its stdin closed in mode pipes. `recipe`: one that lacks a layer."""
     with trio.fail_after(30):
-        async with open_box(host, spec or host.spec(Limits()), args) as box:
+        async with open_box(host, spec or host.spec(Limits()), recipe) as box:
             process = await box.start(Launch(argv, ENV, mode), files)
             process.close_stdin()
             stdout, stderr = await finish(process)

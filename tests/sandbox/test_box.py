@@ -10,7 +10,6 @@ import pytest
 import trio
 
 from runnerd.errors import BoxError, BrokenBox, InitRefused
-from runnerd.sandbox import bubblewrap
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Exit, Launch, Limits, Outcome, Window
@@ -206,8 +205,8 @@ async def test_kill_ends_what_waits(host: Host) -> None:
 
 
 async def test_box_that_cannot_be_made_says_why(host: Host) -> None:
-    argv = bubblewrap.arguments(host.spec(Limits()), "/nonexistent", host.tools)
-    async with open_box(host, host.spec(Limits()), argv) as box:
+    recipe = replace(host, etc="/nonexistent").recipe(host.spec(Limits()))
+    async with open_box(host, host.spec(Limits()), recipe) as box:
         with pytest.raises(BoxError):
             await box.start(Launch(("true",), ENV))
         await box.ended.wait()

@@ -25,7 +25,7 @@ TESTING = (
 """What the tests under boxes/ need beside runnerd: names in requirements.lock."""
 
 SERVICE = "(cd repo/tests/vm/guest && python3 -m pytest -c pytest.ini {options})"
-BOXES = "bash repo/tests/vm/visitor pytest -q -p no:cacheprovider {what} {options}"
+BOXES = "bash repo/tests/vm/visitor /opt/testing/bin/pytest -q -p no:cacheprovider {what} {options}"
 
 
 def lacking() -> str:

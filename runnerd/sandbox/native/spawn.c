@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -61,6 +62,8 @@ static int child(void *argument) {
         if (number != SIGKILL && number != SIGSTOP)
             syscall(SYS_rt_sigaction, number, &action, NULL, (size_t)8);
     }
+    /* Set last: a change of uid clears it. What builds a box goes with the daemon, and takes init with it. */
+    STEP("prctl(PR_SET_PDEATHSIG)", syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0L, 0L, 0L));
     uint64_t none = 0;
     STEP("rt_sigprocmask", syscall(SYS_rt_sigprocmask, SIG_SETMASK, &none, NULL, sizeof none));
     execve(request->path, request->argv, request->envp);

@@ -1,0 +1,20 @@
+"""How a backend's program builds one box: a value that bubblewrap.py or nsjail.py makes, and launch.py starts."""
+
+from dataclasses import dataclass
+
+INIT = "/opt/runnerd/init"
+"""Where init and the files it shares with every box are, as seen in a box."""
+
+BOX_UID = 1000
+"""The user `runner` in every box, whatever uid stands behind it on the host."""
+
+RECIPE = 4
+"""The descriptor that the program reads `Recipe.read` from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """`words` follow the program's name; `read` is what it finds on descriptor 4."""
+
+    words: tuple[str, ...]
+    read: bytes
