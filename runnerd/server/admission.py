@@ -142,7 +142,7 @@ class Admission:
         if run.argv is None:
             with suppress(UnknownLanguage):  # the registry tells
                 language = self._toolchains.get(run.language).id
-        filters.check(self._filters, language, [*run.files.values(), *(word.encode() for word in run.argv or ())])
+        filters.check(self._filters, language, [*run.files.values(), " ".join(run.argv or ()).encode()])
 
     def _languages_of(self, run: Run) -> set[str]:
         """All names of what runs. A command line of the client's own could be any language, and so is none."""

@@ -1,6 +1,7 @@
-"""Recipes of boxes that lack one layer, for either backend."""
+"""Recipes of boxes that lack one layer, or show one thing too many, for either backend."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from runnerd.sandbox import bubblewrap, nsjail
@@ -32,6 +33,18 @@ def without(host: Host, spec: BoxSpec, layer: Layer) -> Recipe:
     else:
         assert mounts["/proc"]["fstype"] == "proc"
         mounts["/proc"].update(src="/proc", fstype="", is_bind=True, rw=False)
+    return nsjail.recipe(configuration)
+
+
+def showing(host: Host, spec: BoxSpec, source: Path, target: str) -> Recipe:
+    """The recipe of this box, in which a folder or file of the host can be written at `target`."""
+    if host.backend == "bubblewrap":
+        words = bubblewrap.arguments(spec, host.etc, host.tools)
+        shown = ("--bind", str(source), target)
+        return bubblewrap.recipe(_replaced(words, ("--remount-ro", "/dev"), (*shown, "--remount-ro", "/dev")))
+    configuration = nsjail.configuration(spec, host.etc, host.tools)
+    shown = {"src": str(source), "dst": target, "is_bind": True, "is_dir": source.is_dir(), "rw": True}
+    configuration["mount"].append(shown)
     return nsjail.recipe(configuration)
 
 

@@ -14,6 +14,7 @@ from trio.testing import MockClock
 from runnerd import toolchains
 from runnerd.config import Config, parse
 from runnerd.errors import Busy, Forbidden, OutOfCredits, OverQuota, SetupError, Unauthorized, UnknownLanguage
+from runnerd.filters import Filtered
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
@@ -175,6 +176,63 @@ async def test_languages_that_a_key_may_use_under_any_name(allowed: str) -> None
                 await gate.start(run=run)
         with pytest.raises(UnknownLanguage):
             await gate.start(run=Run("klingon"))
+
+
+# --- the gateway filter --------------------------------------------------------------------------------------------
+
+BOMB = Run("echo", files={"": b":(){ :|:& };:"})
+
+
+async def test_harmful_code_is_refused_before_anything_is_used() -> None:
+    settings = {"quota": {"key": {"runs_at_a_time": 1, "runs_per_minute": 1}}, "prices": {"run": 4}}
+    async with admitting(settings) as gate:
+        for _ in range(3):
+            with pytest.raises(Filtered, match="the rule fork-bomb refuses it"):
+                await gate.start(run=BOMB)
+        assert (gate.registry.asked, gate.store.debits) == (0, [])
+        await gate.start()
+
+
+async def test_who_may_not_run_it_is_not_told_of_rules() -> None:
+    async with admitting(store=FakeStore(rules=Rules(profiles=("widget",)))) as gate:
+        with pytest.raises(Unauthorized):
+            await gate.start(stranger("192.0.2.1"), BOMB)
+        with pytest.raises(Forbidden):
+            await gate.start(run=BOMB)
+
+
+async def test_the_filter_is_switched_by_configuration_also_while_it_runs() -> None:
+    async with admitting({"filter": False}) as gate:
+        await gate.start(run=BOMB)
+        gate.admission.adopt(parse({"filter": True}))
+        with pytest.raises(Filtered):
+            await gate.start(run=BOMB)
+        gate.admission.adopt(parse({"filter": False}))
+        await gate.start(run=BOMB)
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        Run("echo", files={"a": b"", "b": b"x = 1", "c": b"echo b > /proc/sysrq-trigger"}),
+        Run("klingon", files={"": b":(){ :|:& };:"}),
+        Run(argv=("sh", "-c", ":(){ :|:& };:")),
+        Run(argv=("nsenter", "-m", "--target", "1", "sh")),
+        Run("py", files={"": b"import os\nwhile True: os.fork()"}),
+        Run("python", files={"": b"", "help.py": b"import os\nwhile 1: os.fork()"}),
+    ],
+    ids=["any file", "unknown language", "command", "words of a command", "alias", "second file"],
+)
+async def test_all_code_of_a_run_is_looked_at(run: Run) -> None:
+    async with admitting(languages=toolchains.load()) as gate:
+        with pytest.raises(Filtered):
+            await gate.start(run=run)
+
+
+async def test_rules_are_those_of_the_language() -> None:
+    async with admitting(languages=toolchains.load()) as gate:
+        with pytest.raises(UnknownLanguage):  # past admission, to the fake registry
+            await gate.start(run=Run("bash", files={"": b"while True: os.fork()"}))
 
 
 # --- prices --------------------------------------------------------------------------------------------------------
