@@ -20,6 +20,10 @@ READY_WITHIN = 60.0
 STOPPED_WITHIN = 60.0
 
 CONFIG = """\
+[http]
+send_deadline = 120
+pong_deadline = 120
+
 [boxes]
 pressure_memory = 0
 pressure_cpu = 0
