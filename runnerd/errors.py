@@ -104,6 +104,12 @@ class BrokenBox(BoxError):
     code = "broken_box"
 
 
+class KernelDied(RunnerdError):
+    """A kernel's process or box has ended, and with it the variables of its runs. The next run gets a fresh one."""
+
+    code, status, close = "kernel_died", 410, 1011
+
+
 class InitRefused(BoxError):
     """Init did what it was asked and the kernel said no. `errno` is the box's."""
 

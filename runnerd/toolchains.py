@@ -28,6 +28,12 @@ class Sample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     output: str
 
 
+class Driver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The program that keeps variables between runs; {socket} in `run` is where it listens (docs/kernels.md)."""
+
+    run: tuple[str, ...]
+
+
 class PythonPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Python package that carries the language, shown in boxes at `target`."""
 
@@ -50,6 +56,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raises: dict[str, int] = {}
     binds: tuple[tuple[str, str], ...] = ()
     python_package: PythonPackage | None = None
+    kernel: Driver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,7 @@ class Toolchain:
     split: Mapping[str, str]
     raises: Mapping[str, int]
     sample: Sample
+    kernel: Driver | None = None
 
     def plan(self, files: Mapping[str, bytes], main: str | None, args: tuple[str, ...], mode: str) -> Plan:
         """How to run `files` ("" names the toolchain's own source file); `main` is the one to start.
@@ -85,6 +93,20 @@ class Toolchain:
         Without `main` it is the toolchain's own source name, or the only file. Raises BadRequest.
         """
         named = {path or self.source: data for path, data in files.items()}
+        main = self.main(named, main)
+        return Plan(
+            files=named,
+            compile=_fill(self.compile, main) if self.compile else None,
+            run=(*_fill(self.run, main), *args),
+            env=self.environment(mode),
+        )
+
+    def environment(self, mode: str) -> dict[str, str]:
+        """The toolchain's own variables in a terminal mode."""
+        return {**self.env, **(self.split if mode == "split" else {})}
+
+    def main(self, named: Mapping[str, bytes], main: str | None) -> str:
+        """Which of the files is to be run: `main`, the only one, or that of the toolchain's name. Raises BadRequest."""
         if main is None:
             main = next(iter(named)) if len(named) == 1 else self.source
         if main not in named:
@@ -92,12 +114,7 @@ class Toolchain:
                 f"there is no file {main} to run" if named else "no files were given",
                 hint=f"name it in `main`, one of: {', '.join(named)}" if named else "send `code` or `files`",
             )
-        return Plan(
-            files=named,
-            compile=_fill(self.compile, main) if self.compile else None,
-            run=(*_fill(self.run, main), *args),
-            env={**self.env, **(self.split if mode == "split" else {})},
-        )
+        return main
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +170,7 @@ def load(path: Path | None = None) -> Toolchains:
             split=data.split,
             raises=data.raises,
             sample=Sample(data.sample.code.lstrip("\n"), data.sample.input, data.sample.output),
+            kernel=data.kernel,
         )
         for name in (file.stem, data.name, *data.aliases):
             if names.setdefault(name.lower(), file.stem) != file.stem:

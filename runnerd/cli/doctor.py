@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -18,6 +18,9 @@ from runnerd.cli import style
 from runnerd.cli.options import Subparsers, add_backend, add_config, add_json, add_state_dir, configuration, state_dir
 from runnerd.config import Config
 from runnerd.errors import RunnerdError, SetupError
+
+if TYPE_CHECKING:
+    from runnerd.sandbox.host import Host
 
 Grade = Literal["ok", "warning", "missing"]
 COLOURS: dict[Grade, str] = {"ok": "32", "warning": "33", "missing": "31"}
@@ -67,12 +70,11 @@ def examine(config: Config, state: Path) -> Iterator[Finding]:
     yield from _user_namespaces()
     yield _seccomp()
     yield _landlock()
-    yield _cgroup()
     yield _bubblewrap(config)
     yield _nsjail(config)
     yield _uids()
     yield from _languages()
-    yield _box(config, state)
+    yield from _boxes(config, state)
 
 
 def _read(path: str) -> str | None:
@@ -132,13 +134,18 @@ def _landlock() -> Finding:
     return Finding("Landlock", "ok", "loaded by init where the kernel has it")
 
 
-def _cgroup() -> Finding:
+def _cgroup(weaker: str) -> Finding:
+    """`weaker` says why boxes cannot be held by it here; empty when they are."""
     controllers = _read("/sys/fs/cgroup/cgroup.controllers")
-    if controllers is None:
-        found = "no unified cgroup v2 on /sys/fs/cgroup"
-    else:
-        found = f"cgroup v2 with {controllers or 'no controllers'}"
-    return Finding("cgroup v2", "warning", found, "this version holds limits by best effort only: --limits best-effort")
+    found = "no unified cgroup v2 on /sys/fs/cgroup" if controllers is None else f"cgroup v2 with {controllers}"
+    if not weaker:
+        return Finding("cgroup v2", "ok", f"{found}: a leaf for each box")
+    return Finding(
+        "cgroup v2",
+        "warning",
+        f"{found}; limits are best-effort: {weaker}",
+        "run it as the service (scripts/install), or under systemd-run --user --scope -p Delegate=yes",
+    )
 
 
 def _bubblewrap(config: Config) -> Finding:
@@ -189,29 +196,30 @@ def _languages() -> Iterator[Finding]:
             yield Finding(one.name, "ok", "installed")
 
 
-def _box(config: Config, state: Path) -> Finding:
-    """A real box with all its layers."""
-    try:
-        _try_box(config, state)
-    except RunnerdError as problem:
-        return Finding("a box", "missing", problem.message, problem.hint)
-    return Finding("a box", "ok", "starts, runs a program and ends")
-
-
-def _try_box(config: Config, state: Path) -> None:
+def _boxes(config: Config, state: Path) -> Iterator[Finding]:
+    """How they are held, and a real one with all its layers."""
     import trio
 
-    from runnerd.sandbox.box import open_box
     from runnerd.sandbox.host import open_host
+
+    try:
+        with open_host(config, limits="auto", state_dir=state) as host:
+            yield _cgroup(host.weaker)
+            trio.run(_try_box, host)
+    except RunnerdError as problem:
+        yield Finding("a box", "missing", problem.message, problem.hint)
+    else:
+        yield Finding("a box", "ok", "starts, runs a program and ends")
+
+
+async def _try_box(host: "Host") -> None:
+    from runnerd.sandbox.box import open_box
     from runnerd.sandbox.spec import Launch, Limits
 
-    async def start() -> None:
-        async with open_box(host, host.spec(Limits())) as box:
-            process = await box.start(Launch(("true",), {"PATH": "/usr/bin:/bin"}, mode="pipes"))
-            await process.exited.wait()
-            process.close()
-            if process.exit is None or process.exit.code != 0:
-                raise box.failure or RunnerdError(f"a program that should succeed did not: {process.exit}")
-
-    with open_host(config, limits="auto", state_dir=state) as host:
-        trio.run(start)
+    async with open_box(host, host.spec(Limits())) as box:
+        await box.alive()  # tells what bubblewrap said when it could not make it
+        process = await box.start(Launch(("true",), {"PATH": "/usr/bin:/bin"}, mode="pipes"))
+        await process.exited.wait()
+        process.close()
+        if process.exit is None or process.exit.code != 0:
+            raise box.failure or RunnerdError(f"a program that should succeed did not: {process.exit}")

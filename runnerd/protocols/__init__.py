@@ -44,6 +44,8 @@ class Start:
     limits: dict[str, float] = field(default_factory=dict[str, float])
     """Wishes by the names of sandbox.spec.Limits; only what is lower than the profile's is granted."""
     profile: str = "default"
+    keep: bool = False
+    """Among the variables of the runs before of this language on the connection, which are kept for the next."""
     token: str | None = None
     """A widget's, in whose name it is started; otherwise in that of the connection's key."""
 
@@ -93,7 +95,7 @@ class Ping:
     id: str | int | None
 
 
-Command = Authenticate | Start | Attach | Input | CloseInput | Resize | Signal | Kill | Ping
+Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | Ping
 
 
 # --- events: what happened -------------------------------------------------------------------------------------

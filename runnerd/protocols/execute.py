@@ -44,8 +44,13 @@ class _Run:
     """`id` is the client's own; `session` and `began` (on the clock) are known once it runs."""
 
     id: Id | None
-    session: str = ""
+    session: str | None = None
     began: float | None = None
+
+    @property
+    def name(self) -> Id | None:
+        """What the client knows it by."""
+        return self.session if self.id is None else self.id
 
 
 class ExecuteAdapter:
@@ -88,7 +93,7 @@ class ExecuteAdapter:
                     del self._runs[event.stream]
                 case Failed(stream, error):
                     run = self._runs.get(stream) if stream is not None else None
-                    frames.append(error_frame(error, self._name(run)))
+                    frames.append(error_frame(error, None if run is None else run.name))
                     if event.over and stream is not None:
                         self._runs.pop(stream, None)
                 case Pong():
@@ -120,7 +125,7 @@ class ExecuteAdapter:
                 )
 
     def _execute(self, fields: Fields, name: Id | None) -> Sequence[Command]:
-        if self._runs and (name is None or any(run.id in (None, name) for run in self._runs.values())):
+        if self._runs and (name is None or any(run.name == name for run in self._runs.values())):
             raise Busy(
                 "a program runs on this connection", retry_after=1, hint="wait for its end, kill it, or name another id"
             )
@@ -132,19 +137,14 @@ class ExecuteAdapter:
     def _running(self, name: Id | None) -> int:
         """The run that a message is for: that of its id, or the last."""
         for stream in reversed(self._runs):
-            if name is None or self._runs[stream].id == name:
+            if name is None or self._runs[stream].name == name:
                 return stream
         raise NotFound("no such program runs", hint="send execute first", code="not_running")
 
     def _answer(self, stream: int, output: dict[str, str], end: dict[str, Any]) -> Frame:
         run = self._runs[stream]
         spent = 0.0 if run.began is None else round((self._clock() - run.began) * 1000, 3)
-        return _frame({**_EMPTY, **output, "execution_time": spent, **end}, self._name(run))
-
-    def _name(self, run: _Run | None) -> Id | None:
-        if run is None:
-            return None
-        return run.id if run.id is not None else run.session or None
+        return _frame({**_EMPTY, **output, "execution_time": spent, **end}, run.name)
 
 
 class StreamAdapter(ExecuteAdapter):
@@ -239,6 +239,7 @@ def start_of(fields: Fields, stream: int, mode: Mode) -> Start:
         cols=fields.cells("cols", 80),
         stdin=stdin,
         limits=limits,
+        keep=fields.flag("session"),
     )
     if not start.files:
         raise BadRequest("code is missing", hint="send `code`, or `files`")

@@ -15,6 +15,7 @@ from runnerd.server.accounts import Accounts
 from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.forwarded import subnet
 from runnerd.server.quota import Quota
+from runnerd.session.kernel import Kernels
 from runnerd.session.run import Run
 from runnerd.session.session import Stay
 from runnerd.store import Debit, Rules
@@ -58,7 +59,15 @@ class Admission:
         """A session that runs or ended a short while ago; its id is all that is asked for. Raises NotFound."""
         return self._registry.find(session_id)
 
-    async def start(self, client: Client, run: Run, *, profile: str = "default", stay: Stay | None = None) -> "Session":
+    async def start(
+        self,
+        client: Client,
+        run: Run,
+        *,
+        profile: str = "default",
+        stay: Stay | None = None,
+        kernels: Kernels | None = None,
+    ) -> "Session":
         """Admit a run and start it, as Registry.start does. It counts until its session is over, and ends when its key
         is revoked.
 
@@ -75,7 +84,9 @@ class Admission:
         try:
             session_id = self._registry.new_id()
             debit = await self.charge(client, "run", session_id)
-            session = await self._registry.start(run, profile=profile, session_id=session_id, stay=stay)
+            session = await self._registry.start(
+                run, profile=profile, session_id=session_id, stay=stay, kernels=kernels
+            )
         except BaseException:
             self._quota.give_back(name)
             await self.give_back(debit)

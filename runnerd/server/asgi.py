@@ -64,7 +64,7 @@ class _Server(TCPServer):
                 self.protocol_send,
             )
             await self.protocol.initiate()
-            await self.idle_task.restart(task_group, self._idle_timeout)  # pyright: ignore[reportUnknownMemberType]
+            # No idle time yet, which ends at once when the daemon stops: a whole head is there to be answered.
             try:
                 await self._read_data()
             except _Upgrade as upgrade:

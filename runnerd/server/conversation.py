@@ -38,6 +38,7 @@ from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
+from runnerd.session.kernel import Kernels
 from runnerd.session.output import Chunk as Output
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
@@ -116,6 +117,7 @@ class Conversation:
         self._key = key
         self._client = Client(None, address)
         self._watching = trio.CancelScope()
+        self._kernels = Kernels()
         self._attach = attach
         self._once = once
         self._streams: dict[int, _Stream] = {}
@@ -127,10 +129,10 @@ class Conversation:
         async with trio.open_nursery() as self._nursery:
             if self._key is None or await self._authenticate(self._key):
                 self._nursery.start_soon(self._tell_of_drain)
-                if self._attach is not None:
-                    await self._obey(self._attach)
-                await self._read()
+                if self._attach is None or await self._join(self._attach):
+                    await self._read()
             self._nursery.cancel_scope.cancel()
+        self._kernels.close()
 
     async def _read(self) -> None:
         while (frame := await self._transport.receive()) is not None:
@@ -143,8 +145,8 @@ class Conversation:
                         return
                 else:
                     await self._obey(command)
-            if self._once and not self._streams:
-                return
+            if self._once and not self._streams and not self._ended:
+                return  # nothing came of it; otherwise whoever tells the end leaves
 
     async def _authenticate(self, key: str) -> bool:
         try:
@@ -183,8 +185,6 @@ class Conversation:
                 case Start():
                     stream = self._admit(command)
                     self._nursery.start_soon(self._program, stream, command)
-                case Attach():
-                    self._nursery.start_soon(self._watch, command)
                 case Ping(id):
                     await self._tell(Pong(id, time.time()))
                 case Input() | CloseInput() | Resize() | Signal() | Kill():
@@ -253,7 +253,8 @@ class Conversation:
                 return
             if isinstance(event, Last):
                 viewer.close()  # the stream's task waits for this event, which was the last
-                self._forget(stream)
+                await self._tell_end(stream, event_of(stream.number, event))
+                return
             await self._tell(event_of(stream.number, event))
         viewer.wake()
 
@@ -270,25 +271,24 @@ class Conversation:
         session: Session | None = None
         try:
             with stream.scope:
-                session = await self._admission.start(await self._starter(start), run_of(start), profile=start.profile)
+                client, kernels = await self._starter(start), self._kernels if start.keep else None
+                session = await self._admission.start(client, run_of(start), profile=start.profile, kernels=kernels)
                 stream.viewer = session.viewer()
                 stream.session = session
                 for command in stream.early:
                     await self._carry_out(stream, session, command)
                 await self._follow(stream, stream.viewer)
             if stream.scope.cancelled_caught:
-                self._forget(stream)
-                await self._tell(Ended(stream.number, "killed", None, None, "killed before it started", 0, 0, 0, {}))
+                killed = Ended(stream.number, "killed", None, None, "killed before it started", 0, 0, 0, {})
+                await self._tell_end(stream, killed)
         except Exception as problem:
-            self._forget(stream)
-            await self._tell(Failed(stream.number, told(problem), over=True))
+            await self._tell_end(stream, Failed(stream.number, told(problem), over=True))
         finally:
             if stream.viewer is not None:
                 stream.viewer.close()
             if session is not None:
                 session.kill()
             self._forget(stream)
-        self._leave_if_over()
         if self._drain.begun.is_set():
             await self._leave_if_idle()
 
@@ -297,23 +297,34 @@ class Conversation:
         key = None if start.token is None else await self._doorkeeper.check_token(start.token)
         return self._client if key is None else Client(key, self._client.address)
 
-    def _leave_if_over(self) -> None:
+    async def _join(self, attach: Attach) -> bool:
+        """Before any command is read, so that all find the session; it may be gone since the client asked for it."""
+        try:
+            session = self._admission.find(attach.session)
+        except RunnerdError as problem:
+            await self._send_away(problem)
+            return False
+        stream = self._streams[attach.stream] = _Stream(attach.stream, "")
+        stream.session, stream.viewer = session, session.viewer(attach.offset)
+        self._nursery.start_soon(self._watch, stream, stream.viewer)
+        return True
+
+    async def _watch(self, stream: _Stream, viewer: Viewer) -> None:
+        try:
+            await self._follow(stream, viewer)
+        finally:
+            viewer.close()
+            self._forget(stream)
+
+    async def _tell_end(self, stream: _Stream, *events: Event) -> None:
+        """The last events of a stream. Its number is free before, since a client may use it again as soon as it hears
+        of its end; whoever tells this ends the conversation, if that is all it was about."""
+        self._forget(stream)
+        await self._tell(*events)
         if self._once:
             self._nursery.cancel_scope.cancel()
 
-    async def _watch(self, attach: Attach) -> None:
-        session = self._admission.find(attach.session)
-        stream = self._streams[attach.stream] = _Stream(attach.stream, "")
-        stream.session, stream.viewer = session, session.viewer(attach.offset)
-        try:
-            await self._follow(stream, stream.viewer)
-        finally:
-            stream.viewer.close()
-            self._forget(stream)
-        self._leave_if_over()
-
     def _forget(self, stream: _Stream) -> None:
-        """Free its number: before its end is told, since a client may use it again as soon as it hears of that."""
         if self._streams.get(stream.number) is stream:
             del self._streams[stream.number]
             self._ended.append(stream.number)
@@ -325,9 +336,11 @@ class Conversation:
                 events = [await viewer.next()]
                 if isinstance(events[0], Output) and (more := viewer.poll()) is not None:
                     events.append(more)
+                tell = [event_of(stream.number, event) for event in events]
                 if isinstance(events[-1], Last):
-                    self._forget(stream)
-                await self._tell(*(event_of(stream.number, event) for event in events))
+                    await self._tell_end(stream, *tell)
+                else:
+                    await self._tell(*tell)
         except trio.EndOfChannel:
             return
 

@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs
@@ -26,7 +26,7 @@ from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
 from runnerd.sandbox.pressure import Pressure, sources
-from runnerd.server import activation, address, assets, logs, orphans
+from runnerd.server import activation, address, assets, logs, orphans, overview
 from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
 from runnerd.server.asgi import HttpServer
@@ -34,9 +34,8 @@ from runnerd.server.auth import Client, Doorkeeper, check_settings
 from runnerd.server.conversation import Conversation, Drain, Transport
 from runnerd.server.forwarded import Proxies
 from runnerd.server.head import Head
-from runnerd.server.http import Language, Site, asked_of, head_of, make_app
+from runnerd.server.http import Site, asked_of, head_of, make_app
 from runnerd.server.listener import Listener, ServeWebSocket, Settings
-from runnerd.server.metrics import Metric
 from runnerd.server.notify import feed_watchdog, notify, reloading, show_status, stopping
 from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
@@ -349,8 +348,8 @@ class Daemon:
             gate=self._gate,
             assets=self._assets,
             limits=self._host.limits_mode,
-            languages=self._languages,
-            metrics=self._metrics,
+            languages=lambda: overview.languages(self._toolchains),
+            metrics=lambda: overview.metrics(self._registry.status(), self._listener),
             full=self._refuse_when_full,
             draining=self._drain.begun.is_set,
             converse=self._converse_once,
@@ -361,38 +360,10 @@ class Daemon:
             proxies=self._proxies,
         )
 
-    def _languages(self) -> list[Language]:
-        return [_language(each, self._toolchains.missing(each)) for each in self._toolchains.all()]
-
     def _refuse_when_full(self) -> None:
         status, boxes = self._registry.status(), self._config.boxes
         if status.boxes >= boxes.max and status.queued >= boxes.queue:
             raise Busy("every box is taken, and the queue is full", retry_after=boxes.queue_wait)
-
-    def _metrics(self) -> Iterable[Metric]:
-        status, listener = self._registry.status(), self._listener
-        yield Metric("boxes", "gauge", "Live boxes.", status.boxes)
-        yield Metric("boxes_max", "gauge", "Boxes that may live at a time.", status.boxes_max)
-        yield Metric("queue", "gauge", "Runs that wait for a box.", status.queued)
-        yield Metric("sessions_started_total", "counter", "Sessions that were started.", status.started)
-        for outcome, count in status.ended.items():
-            yield Metric("sessions_ended_total", "counter", "Sessions that ended.", count, {"outcome": outcome})
-        yield Metric("connections", "gauge", "Open connections.", listener.open)
-        yield Metric("connections_total", "counter", "Connections that were accepted.", listener.accepted)
-        yield Metric("connections_refused_total", "counter", "Connections beyond the maximum.", listener.refused)
-        yield Metric("draining", "gauge", "1 while the daemon stops.", status.draining)
-
-
-def _language(toolchain: toolchains.Toolchain, missing: list[toolchains.Need]) -> Language:
-    return Language(
-        id=toolchain.id,
-        name=toolchain.name,
-        aliases=toolchain.aliases,
-        source=toolchain.source,
-        sample={"code": toolchain.sample.code, "input": toolchain.sample.input},
-        available=not missing,
-        missing=[{"program": need.program, "package": need.package} for need in missing],
-    )
 
 
 def _offset(head: Head) -> int:

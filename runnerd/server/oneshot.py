@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from runnerd.errors import RunnerdError
 from runnerd.protocols import Adapter, Frame
-from runnerd.protocols.execute import Collector, StreamAdapter
+from runnerd.protocols.execute import Collector, StreamAdapter, error_frame
 from runnerd.server.conversation import Transport
 
 HEARTBEAT = 15.0
@@ -100,8 +100,10 @@ class _EventStream(Response):
             nursery.start_soon(beat)
             await self._converse(_Exchange(self._body, gone, event), adapter)
             nursery.cancel_scope.cancel()
-        if not begun and adapter.error is not None:
-            raise adapter.error
+        if adapter.error is not None:
+            if not begun:
+                raise adapter.error
+            await event(error_frame(adapter.error, None))
         if begun:
             await send({"type": "http.response.body", "body": b""})
 

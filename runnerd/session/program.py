@@ -212,29 +212,38 @@ class Program:
     def resize(self, window: Window) -> None:
         self.process.resize(window)
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Forget input that was not taken. The process and its descriptors stay as they are."""
         self._queue.clear()
         self._taken.unpark_all()
         if self._echo is not None:
             self._echo.close()
+
+    def close(self) -> None:
+        self.leave()
         self.process.close()
+
+
+def open_peer(master: int) -> int:
+    """A terminal's other end, opened from its master without any path, non-blocking; -1 when it has been hung up."""
+    try:
+        return fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return -1
 
 
 class _Echo:
     """Makes the line discipline echo what was just written to the master, before the master is read.
 
     Input reaches the line discipline by a worker of the kernel, which may take a while to run; a poll of the terminal's
-    other end waits until that worker has finished. The other end is opened from the master, without any path.
+    other end waits until that worker has finished.
     """
 
     def __init__(self, master: int) -> None:
-        try:
-            self._peer = fcntl.ioctl(master, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # the program has hung its terminal up already
-            self._peer = -1
-            return
-        self._poll = select.poll()
-        self._poll.register(self._peer, select.POLLPRI)
+        self._peer = open_peer(master)
+        if self._peer >= 0:
+            self._poll = select.poll()
+            self._poll.register(self._peer, select.POLLPRI)
 
     def settle(self) -> None:
         if self._peer >= 0:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import trio
 
 from runnerd.config import Config, Profile
-from runnerd.errors import Busy, NotFound, UnknownLanguage
+from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Outcome
+from runnerd.session.kernel import Kernel, Kernels
 from runnerd.session.run import Run, check, grant
 from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
@@ -50,6 +51,7 @@ class Registry:
         pressed: Callable[[], str] = lambda: "",
     ) -> None:
         self.sessions: dict[str, Session] = {}
+        self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
         self._boxes = trio.CapacityLimiter(config.boxes.max)
@@ -65,15 +67,27 @@ class Registry:
         return f"{self._config.node}-{secrets.token_hex(16)}"
 
     async def start(
-        self, run: Run, *, profile: str = "default", session_id: str | None = None, stay: Stay | None = None
+        self,
+        run: Run,
+        *,
+        profile: str = "default",
+        session_id: str | None = None,
+        stay: Stay | None = None,
+        kernels: Kernels | None = None,
     ) -> Session:
         """Admit a run, in order of arrival. The session is under way when this returns; attach a viewer at once.
 
-        `session_id` is one of `new_id`, for who must know it before. Raises Busy (no room, or stopping),
-        UnknownLanguage, BadRequest, and NotFound for a profile.
+        `session_id` is one of `new_id`, for who must know it before. With `kernels`, those of the client's connection,
+        it runs in the one of its language, which is opened when there is none: a box of the profile that is counted for
+        as long as it lives.
+
+        Raises Busy (no room, or stopping; the kernel runs something), UnknownLanguage, BadRequest, NotFound for a
+        profile, and KernelDied, once, for a kernel that has ended since its last run.
         """
         chosen = self.profile(profile)
         check(run)
+        if kernels is not None:
+            return await self._start_in(kernels, run, chosen, session_id or self.new_id())
         toolchain, plan = self._plan(run)
         limits = grant(chosen, run.limits, toolchain)
         binds = toolchain.binds if toolchain is not None else ()
@@ -82,9 +96,33 @@ class Registry:
         asked = trio.current_time()
         await self._admit(session_id)
         session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay)
-        self.sessions[session_id] = session
-        self._started += 1
-        self._nursery.start_soon(self._serve, session)
+        self._begin(session, self._leave)
+        return session
+
+    async def _start_in(self, kernels: Kernels, run: Run, profile: Profile, session_id: str) -> Session:
+        toolchain = self._toolchain(run)
+        if toolchain is None or toolchain.kernel is None or run.argv is not None:
+            able = ", ".join(one.id for one in self._toolchains.all() if one.kernel is not None)
+            raise BadRequest("a session cannot keep the variables of this program", hint=f"languages that can: {able}")
+        self._refuse_when_draining()
+        limits = grant(profile, run.limits, toolchain)
+        asked = trio.current_time()
+        kernel = kernels.find(toolchain.id)
+        if kernel is not None:
+            session = kernel.take(session_id, run, limits, asked)
+        else:
+            spec = self._host.spec(limits, binds=toolchain.binds, widget=profile.widget)
+            kernel = Kernel(self.new_id(), self._host, spec, toolchain, run.mode, profile.idle)
+            session = kernel.take(session_id, run, limits, asked)
+            kernels.add(kernel)
+            try:
+                await self._admit(kernel.id)
+            except BaseException:
+                kernels.discard(kernel)
+                raise
+            self._kernels.add(kernel)
+            self._nursery.start_soon(self._serve_kernel, kernel)
+        self._begin(session, lambda _: None)
         return session
 
     def profile(self, name: str) -> Profile:
@@ -122,10 +160,14 @@ class Registry:
         self._draining = True
         for waiting in self._queue:
             waiting.cancel()
+        for kernel in self._kernels:
+            kernel.retire()
         with trio.move_on_after(deadline):
             await self._until_empty()
         for session in self.sessions.values():
             session.kill("the daemon stops")
+        for kernel in self._kernels:
+            kernel.end("the daemon stops")
         await self._until_empty()
 
     async def _until_empty(self) -> None:
@@ -133,17 +175,22 @@ class Registry:
             await self._empty.park()
 
     def _plan(self, run: Run) -> tuple[Toolchain | None, Plan]:
+        toolchain = self._toolchain(run)
+        if run.argv is not None:
+            env = dict(toolchain.env) if toolchain is not None else {}
+            return toolchain, Plan(run.files, None, (*run.argv, *run.args), env)
+        assert toolchain is not None
+        return toolchain, toolchain.plan(run.files, run.main, run.args, run.mode)
+
+    def _toolchain(self, run: Run) -> Toolchain | None:
+        """None for a command of its own. Raises UnknownLanguage."""
         toolchain = self._toolchains.get(run.language) if run.language or run.argv is None else None
         if toolchain is not None and (missing := self._toolchains.missing(toolchain)):
             packages = ", ".join(sorted({need.package for need in missing}))
             raise UnknownLanguage(
                 f"{toolchain.name} is not installed on this host", hint=f"its operator can install: {packages}"
             )
-        if run.argv is not None:
-            env = dict(toolchain.env) if toolchain is not None else {}
-            return toolchain, Plan(run.files, None, (*run.argv, *run.args), env)
-        assert toolchain is not None
-        return toolchain, toolchain.plan(run.files, run.main, run.args, run.mode)
+        return toolchain
 
     async def _admit(self, session_id: str) -> None:
         """Take one of the places, waiting for a while when there are others before, no place is free or the host is
@@ -195,7 +242,23 @@ class Registry:
         self._boxes.release_on_behalf_of(session_id)
         self._empty.unpark_all()
 
-    async def _serve(self, session: Session) -> None:
+    def _begin(self, session: Session, leave: Callable[[str], None]) -> None:
+        self.sessions[session.id] = session
+        self._started += 1
+        self._nursery.start_soon(self._serve, session, leave)
+
+    async def _serve_kernel(self, kernel: Kernel) -> None:
+        try:
+            await kernel.serve()
+        except Exception:
+            log.exception("kernel failed unexpectedly", extra={"kernel": kernel.id, "language": kernel.toolchain.id})
+        finally:
+            self._kernels.discard(kernel)
+            self._leave(kernel.id)
+        log.info("kernel ended", extra={"kernel": kernel.id, "language": kernel.toolchain.id, "reason": kernel.died})
+
+    async def _serve(self, session: Session, leave: Callable[[str], None]) -> None:
+        """`leave` gives its place back, if it has one of its own."""
         try:
             await session.serve()
         except Exception:
@@ -204,7 +267,7 @@ class Registry:
             session.abort(Outcome.FAILED, "something went wrong inside the daemon; its log tells what")
         finally:
             session.abort(Outcome.KILLED, "the daemon has stopped")
-            self._leave(session.id)
+            leave(session.id)
             self._record(session)
             if not session.stay.linger:
                 del self.sessions[session.id]

@@ -352,6 +352,9 @@ class Session:
             return
         self._verdict = verdict
         self._scope.cancel()
+        self._end_box()
+
+    def _end_box(self) -> None:
         if self._box is not None:
             self._box.kill()
 

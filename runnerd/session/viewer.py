@@ -223,16 +223,16 @@ class Viewer:
         return chunk
 
     async def next(self) -> Event:
-        """Wait for the next event. Raises trio.EndOfChannel after Ended, or when the viewer is closed."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        if (event := self.poll()) is not None:
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return event
-        while not self._over:
+        """Wait for the next event. Raises trio.EndOfChannel after Ended, or when the viewer is closed.
+
+        No other task runs between its poll and its return: what another polled meanwhile would overtake it.
+        """
+        await trio.lowlevel.checkpoint()
+        while (event := self.poll()) is None:
+            if self._over:
+                raise trio.EndOfChannel
             await self._lot.park()
-            if (event := self.poll()) is not None:
-                return event
-        raise trio.EndOfChannel
+        return event
 
     def wake(self) -> None:
         if self._lot:

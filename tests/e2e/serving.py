@@ -63,10 +63,11 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
 
 
 @contextmanager
-def serve(folder: Path, auth: str = "open", settings: str = "", **environment: str) -> Generator[Daemon]:
-    """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins."""
+def serve(folder: Path, auth: str = "open", settings: str = CONFIG, **environment: str) -> Generator[Daemon]:
+    """A daemon on a free port of 127.0.0.1 that keeps its files in `folder`; ready when the block begins. `settings`
+    are TOML."""
     log, config, state_dir = folder / "log", folder / "runnerd.toml", folder / "state"
-    config.write_text(CONFIG + settings)
+    config.write_text(settings)
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     runnerd = Path(sys.executable).with_name("runnerd")

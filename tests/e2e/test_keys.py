@@ -13,7 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from tests.e2e.serving import Daemon, serve
+from tests.e2e.serving import CONFIG, Daemon, serve
 
 PATIENCE = 30
 PRICES = "[prices]\nrun = 2\n"
@@ -42,7 +42,7 @@ def served(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Served]:
     environment: dict[str, str] = {}
     if request.param == "postgresql":
         environment["RUNNERD_STORE"] = request.getfixturevalue("postgres").new_database()
-    with serve(tmp_path, "keys", PRICES, **environment) as daemon:
+    with serve(tmp_path, "keys", CONFIG + PRICES, **environment) as daemon:
         yield Served(daemon, environment)
 
 

@@ -20,6 +20,7 @@ from runnerd.sandbox.spec import Outcome, Usage, Window
 from runnerd.server import address
 from runnerd.server.accounts import Accounts
 from runnerd.server.daemon import Daemon
+from runnerd.session.kernel import Kernels
 from runnerd.session.run import Run
 from runnerd.session.session import Stay
 from runnerd.session.viewer import Ended, Feed, Started, Viewer
@@ -114,7 +115,13 @@ class FakeRegistry:
         return f"n1-fake{len(self.started)}"
 
     async def start(
-        self, run: Run, *, profile: str = "default", session_id: str | None = None, stay: Stay | None = None
+        self,
+        run: Run,
+        *,
+        profile: str = "default",
+        session_id: str | None = None,
+        stay: Stay | None = None,
+        kernels: Kernels | None = None,
     ) -> FakeSession:
         self.asked += 1
         if self.failure is not None:

@@ -15,6 +15,7 @@ from trio.testing import MockClock
 from runnerd.config import Auth, Config
 from runnerd.errors import BadRequest, SetupError
 from runnerd.protocols import (
+    Attach,
     Authenticate,
     CloseInput,
     Command,
@@ -39,6 +40,8 @@ from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import EARLY_INPUT, SIGNALS, Conversation, Drain
 from runnerd.server.revocations import INTERVAL
+from runnerd.server.translate import run_of
+from runnerd.session import viewer
 from runnerd.session.viewer import StateChange
 from runnerd.store import StoredKey
 from runnerd.toolchains import Toolchains
@@ -133,18 +136,28 @@ class Talk:
 
 @asynccontextmanager
 async def talking(
-    *, key: str | None = None, mode: Literal["keys", "open"] = "open", store: FakeStore | None = None
+    *,
+    key: str | None = None,
+    mode: Literal["keys", "open"] = "open",
+    store: FakeStore | None = None,
+    watched: FakeSession | None = None,
+    attach: Attach | None = None,
 ) -> AsyncIterator[Talk]:
+    """`watched` is a session that was made before; `attach` comes to watch one."""
     adapter = PlainAdapter()
     async with trio.open_nursery() as nursery:
         config = Config(auth=Auth(mode=mode))
         registry: Any = FakeRegistry(None, None, config, nursery)
         talk = Talk(MemoryTransport(adapter), registry, Drain(7))
+        if watched is not None:
+            registry.started.append(watched)
         accounts = accounts_of(store or FakeStore())
         doorkeeper = Doorkeeper(accounts, config.auth)
         nursery.start_soon(doorkeeper.revocations.run)
         admission = Admission(registry, Toolchains({}, {}), doorkeeper, accounts, config, nursery)
-        conversation = Conversation(talk.transport, adapter, admission, doorkeeper, talk.drain, "192.0.2.1", key)
+        conversation = Conversation(
+            talk.transport, adapter, admission, doorkeeper, talk.drain, "192.0.2.1", key, attach, attach is not None
+        )
 
         async def run() -> None:
             await conversation.run()
@@ -154,14 +167,27 @@ async def talking(
         yield talk
         talk.transport.vanish()
         await talk.over.wait()
-        assert all(session.killed.is_set() for session in talk.registry.started)
+        assert all(session.killed.is_set() for session in talk.registry.started if session is not watched)
         assert not any(session.feed.viewers for session in talk.registry.started)
         nursery.cancel_scope.cancel()
 
 
 async def test_a_program_from_its_start_to_its_end() -> None:
     async with talking() as talk:
-        start = Start(4, "echo", {"a.py": b"x"}, "a.py", ("1",), None, {"A": "b"}, "split", 30, 90, b"in", {"cpu": 1})
+        start = Start(
+            4,
+            "echo",
+            {"a.py": b"x"},
+            "a.py",
+            ("1",),
+            None,
+            {"A": "b"},
+            "split",
+            30,
+            90,
+            b"in",
+            {"cpu": 1},
+        )
         talk.transport.ask(start)
         assert await talk.transport.hear() == Started(4, "n1-fake0", "echo", "split", {"box": 1.0})
         run = talk.session.run
@@ -438,6 +464,57 @@ async def test_a_client_that_vanishes_ends_its_programs() -> None:
         talk.transport.vanish()
         await talk.over.wait()
         assert all(session.killed.is_set() for session in talk.registry.started)
+
+
+# --- a session that was made elsewhere --------------------------------------------------------------------------
+
+
+def watched_session() -> FakeSession:
+    session = FakeSession(run_of(START), "n1-watched")
+    session.feed.start(viewer.Started(session.id, "echo", "split", {}))
+    session.feed.append("stdout", b"before")
+    return session
+
+
+async def test_a_watcher_finds_the_session_with_its_first_command() -> None:
+    """Which may be there already when the conversation begins, and stays in its order."""
+    for _ in range(20):  # tasks run in no order
+        session = watched_session()
+        async with talking(watched=session, attach=Attach(0, session.id, 4)) as talk:
+            talk.transport.ask(Input(0, b"k"))
+            assert isinstance(await talk.transport.hear(), Started)
+            text = b""
+            while text != b"rek":
+                output = await talk.transport.hear()
+                assert isinstance(output, Output), output
+                assert output.offset == 4 + len(text)
+                text += output.data
+        assert not session.killed.is_set()
+
+
+async def test_a_session_that_is_gone_by_then_is_told() -> None:
+    async with talking(attach=Attach(0, "n1-gone")) as talk:
+        event = await talk.transport.failed()
+        assert (event.stream, event.error.code) == (None, "not_found")
+        await talk.over.wait()
+        assert talk.transport.closed is not None
+        assert talk.transport.closed[0] == 4404
+
+
+async def test_a_watcher_is_told_the_end_that_its_input_brings() -> None:
+    class Obedient(FakeSession):
+        async def write(self, data: bytes, reader: viewer.Viewer | None = None) -> None:
+            await super().write(data, reader)
+            self.end()
+
+    for _ in range(20):
+        session = Obedient(run_of(START), "n1-watched")
+        async with talking(watched=session, attach=Attach(0, session.id)) as talk:
+            talk.transport.ask(Input(0, b"k"))
+            await talk.over.wait()
+            output, ended = talk.transport.heard()
+            assert output == Output(0, "stdout", 0, b"k")
+            assert isinstance(ended, Ended)
 
 
 # --- keys ------------------------------------------------------------------------------------------------------

@@ -25,7 +25,10 @@ TESTING = (
 """What the tests under boxes/ need beside runnerd: names in requirements.lock."""
 
 SERVICE = "(cd repo/tests/vm/guest && python3 -m pytest -c pytest.ini {options})"
-BOXES = "bash repo/tests/vm/visitor env RUNNERD_TEST_BACKEND={backend} pytest -q -p no:cacheprovider {what} {options}"
+BOXES = (
+    "bash repo/tests/vm/visitor env RUNNERD_TEST_BACKEND={backend} "
+    "/opt/testing/bin/pytest -q -p no:cacheprovider {what} {options}"
+)
 
 
 def lacking() -> str:

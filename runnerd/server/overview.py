@@ -1,0 +1,39 @@
+"""What the daemon tells of itself: its languages, and counts for Prometheus."""
+
+from collections.abc import Iterator
+
+from runnerd.server.http import Language
+from runnerd.server.listener import Listener
+from runnerd.server.metrics import Metric
+from runnerd.session.registry import Status
+from runnerd.toolchains import Toolchains
+
+
+def languages(toolchains: Toolchains) -> list[Language]:
+    """All of them, each with what this host lacks of it at the moment."""
+    return [
+        Language(
+            id=toolchain.id,
+            name=toolchain.name,
+            aliases=toolchain.aliases,
+            source=toolchain.source,
+            sample={"code": toolchain.sample.code, "input": toolchain.sample.input},
+            available=not missing,
+            missing=[{"program": need.program, "package": need.package} for need in missing],
+        )
+        for toolchain in toolchains.all()
+        for missing in [toolchains.missing(toolchain)]
+    ]
+
+
+def metrics(status: Status, listener: Listener) -> Iterator[Metric]:
+    yield Metric("boxes", "gauge", "Live boxes.", status.boxes)
+    yield Metric("boxes_max", "gauge", "Boxes that may live at a time.", status.boxes_max)
+    yield Metric("queue", "gauge", "Runs that wait for a box.", status.queued)
+    yield Metric("sessions_started_total", "counter", "Sessions that were started.", status.started)
+    for outcome, count in status.ended.items():
+        yield Metric("sessions_ended_total", "counter", "Sessions that ended.", count, {"outcome": outcome})
+    yield Metric("connections", "gauge", "Open connections.", listener.open)
+    yield Metric("connections_total", "counter", "Connections that were accepted.", listener.accepted)
+    yield Metric("connections_refused_total", "counter", "Connections beyond the maximum.", listener.refused)
+    yield Metric("draining", "gauge", "1 while the daemon stops.", status.draining)
