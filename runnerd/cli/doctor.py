@@ -150,16 +150,16 @@ def _cgroup(weaker: str) -> Finding:
 
 def _bubblewrap(config: Config) -> Finding:
     path = config.bubblewrap or shutil.which("bwrap")
+    lacking: Grade = "missing" if config.backend == "bubblewrap" else "warning"
     if path is None:
-        grade: Grade = "missing" if config.backend == "bubblewrap" else "warning"
-        return Finding("bubblewrap", grade, "not found", "apt-get install bubblewrap")
+        return Finding("bubblewrap", lacking, "not found", "apt-get install bubblewrap")
     try:
         output = subprocess.run([path, "--version"], capture_output=True, text=True, check=True, timeout=10).stdout
         version = tuple(int(part) for part in re.findall(r"\d+", output)[:3])
     except (OSError, subprocess.SubprocessError) as problem:
-        return Finding("bubblewrap", "missing", f"{path}: {problem}", "apt-get install --reinstall bubblewrap")
+        return Finding("bubblewrap", lacking, f"{path}: {problem}", "apt-get install --reinstall bubblewrap")
     if version < BUBBLEWRAP_LEAST:
-        return Finding("bubblewrap", "missing", output.strip(), "0.8.0 or newer is needed")
+        return Finding("bubblewrap", lacking, output.strip(), "0.8.0 or newer is needed")
     return Finding("bubblewrap", "ok", f"{path} {'.'.join(map(str, version))}")
 
 

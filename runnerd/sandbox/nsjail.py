@@ -60,11 +60,13 @@ def configuration(spec: BoxSpec, etc: str, tools: str) -> Configuration:
 
 
 def refuse_mounts_below(spec: BoxSpec, mountinfo: str) -> None:
-    """Raises SetupError where a folder that boxes are shown has other mounts below it, by a /proc/PID/mountinfo.
+    """Raises SetupError where a folder that boxes are shown has mounts below it that are not read-only and nosuid.
 
-    They would come along, and nsjail makes read-only, and nosuid, the uppermost mount alone.
+    They come along, and nsjail makes the uppermost mount alone so. Those by which a service manager hides folders from a
+    service are. `mountinfo` is the text of a /proc/PID/mountinfo.
     """
-    points = [_unescaped(line.split()[4]) for line in mountinfo.splitlines()]
+    mounts = [line.split()[4:6] for line in mountinfo.splitlines()]
+    points = [_unescaped(point) for point, options in mounts if not {"ro", "nosuid"} <= set(options.split(","))]
     for source in ("/usr", *(bind.source for bind in spec.binds)):
         for point in points:
             if point.startswith(source.rstrip("/") + "/"):

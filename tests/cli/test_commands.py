@@ -196,3 +196,19 @@ def test_doctor(tmp_path: Path, state: list[str | Path]) -> None:
     done = runnerd("doctor", "--config", config, *state)
     assert done.returncode == 1
     assert b"bubblewrap" in done.stdout
+
+
+def test_doctor_asks_for_nsjail_only_where_it_is_used(tmp_path: Path, state: list[str | Path]) -> None:
+    def grades(*options: str | Path) -> tuple[int, dict[str, str]]:
+        done = runnerd("doctor", "--json", *options, *state)
+        return done.returncode, {finding["check"]: finding["grade"] for finding in json.loads(done.stdout)}
+
+    config = tmp_path / "x.toml"
+    config.write_text('nsjail = "/nonexistent/nsjail"')
+    status, found = grades("--config", config)
+    assert (status, found["nsjail"], found["a box"]) == (0, "ok", "ok")
+    status, found = grades("--config", config, "--backend", "nsjail")
+    assert (status, found["nsjail"], found["a box"]) == (1, "missing", "missing")
+    config.write_text('bubblewrap = "/nonexistent/bwrap"')
+    status, found = grades("--config", config, "--backend", "nsjail")
+    assert (status, found["bubblewrap"], found["nsjail"], found["a box"]) == (0, "warning", "ok", "ok")

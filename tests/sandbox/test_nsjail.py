@@ -88,6 +88,8 @@ MOUNTINFO = """\
 22 1 254:0 / / rw,relatime - ext4 /dev/vda rw
 23 22 0:5 / /usr/local rw - tmpfs none rw
 24 22 0:6 / /usrx rw - tmpfs none rw
+26 22 0:8 / /usr/lib/modules ro,nosuid,nodev - tmpfs none rw
+27 22 0:9 / /host/node/suid ro,relatime - tmpfs none rw
 25 22 0:7 / /host/my\\040node/lib rw - tmpfs none rw
 """
 
@@ -99,6 +101,7 @@ MOUNTINFO = """\
         ("/usr/local", "/host/my node", "/host/my node/lib"),
         ("/usr/local", "/host/my node/lib", None),
         ("/usr/local", "/host/my", None),
+        ("/usr/local", "/host/node", "/host/node/suid"),
     ],
 )
 def test_mounts_below_what_is_shown_are_refused(without: str, source: str, refused: str | None) -> None:

@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -270,3 +271,32 @@ async def test_five_hundred_leave_nothing_behind() -> None:
 async def test_the_interpreter_itself_starts() -> None:
     """A program larger than a shell, with the daemon's own descriptors closed under it."""
     assert await told([sys.executable, "-I", "-c", "print(6 * 7)"], plain) == "42\n"
+
+
+@pytest.mark.parametrize("uid", ["None", pytest.param("65534", marks=root_only)])
+def test_it_dies_with_us(uid: str) -> None:
+    """The control: what a process starts otherwise outlives it."""
+    script = (
+        f"child = spawn(['/bin/sleep', '1000'], {{}}, [0, 2, 2], uid={uid})\n"
+        "import subprocess\n"
+        "other = subprocess.Popen(['/bin/sleep', '1000'], stdout=2)\n"
+        "print(child.pid, other.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    with pytest.raises(subprocess.CalledProcessError) as ended:
+        alone(script, stdin=NULL)
+    child, other = map(int, ended.value.stdout.split())
+    try:
+        while state(child) not in ("Z", ""):
+            time.sleep(0.01)
+        assert state(other) == "S"
+    finally:
+        os.kill(other, signal.SIGKILL)
+
+
+def state(pid: int) -> str:
+    """A process's state: "Z" when it has ended and nobody has reaped it yet, "" when it is gone."""
+    try:
+        return field(Path(f"/proc/{pid}/status").read_text(), "State")[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
