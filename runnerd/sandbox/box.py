@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import signal
 import socket
 import struct
@@ -83,7 +84,8 @@ class Box:
         """
         with ExitStack() as stack:
             writes = [self._write(path, data, 0o644, stack) for path, data in (files or {}).items()]
-            limits = rlimits.rlimits(self._spec.limits, cgroup=self._keeper.cgroup is not None)
+            wanted = rlimits.rlimits(self._spec.limits, cgroup=self._keeper.cgroup is not None)
+            limits = rlimits.within(wanted, lambda number: resource.getrlimit(number)[1])
             flat = [limits.get(number, 2**64 - 1) for number in range(16)]
             strings = [launch.cwd, *launch.argv, *(f"{name}={value}" for name, value in launch.env.items())]
             head = _START.pack(

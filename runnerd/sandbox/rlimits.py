@@ -2,6 +2,7 @@
 
 import math
 import resource
+from collections.abc import Callable, Mapping
 
 from runnerd.sandbox.spec import Limits
 
@@ -36,3 +37,11 @@ def rlimits(limits: Limits, *, cgroup: bool = False) -> dict[int, int]:
     if limits.cpu:
         values[resource.RLIMIT_CPU] = math.ceil(limits.cpu) + 1
     return values
+
+
+def within(values: Mapping[int, int], hard: Callable[[int], int]) -> dict[int, int]:
+    """`values`, none above this process's own limit, which `hard` tells: the kernel would refuse to set it."""
+    return {
+        number: value if (own := hard(number)) == resource.RLIM_INFINITY else min(value, own)
+        for number, value in values.items()
+    }

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.attack
 
 MiB = 1024 * 1024
 LIMIT = 160 * MiB
-PATIENCE = 100.0
+PATIENCE = 400.0
 """Seconds: an emulated machine is ten times as slow."""
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from runnerd.sandbox.rlimits import rlimits
+from runnerd.sandbox.rlimits import rlimits, within
 from runnerd.sandbox.spec import Limits, MiB
 
 
@@ -43,3 +43,8 @@ def test_processes_and_descriptors(processes: int, files: int) -> None:
 
 def test_a_cgroup_refuses_processes_first() -> None:
     assert rlimits(Limits(), cgroup=True)[resource.RLIMIT_NPROC] > rlimits(Limits())[resource.RLIMIT_NPROC]
+
+
+def test_none_is_above_what_we_may_give() -> None:
+    hard = {1: 5, 2: resource.RLIM_INFINITY, 3: 7}
+    assert within({1: 9, 2: 9, 3: 6}, hard.__getitem__) == {1: 5, 2: 9, 3: 6}
