@@ -200,8 +200,12 @@ def test_processes_that_are_killed_lose_and_invent_nothing(store: Store, url: st
         for other in others:
             other.send_signal(signal.SIGKILL)
         for number, other in enumerate(others):
-            output, _ = other.communicate()
-            lines = [line for line in output.splitlines(keepends=True) if line.endswith("\n")]
+            assert other.stdin is not None
+            assert other.stdout is not None
+            lines = [line for line in other.stdout if line.endswith("\n")]  # communicate() forgets what was read ahead
+            other.stdin.close()
+            other.stdout.close()
+            other.wait()
             told[number] = int(lines[-1]) if lines else told[number]
         before, balance = balance, balanced(store, key.public_key)
         assert sum(told) <= before - balance <= sum(told) + len(others)

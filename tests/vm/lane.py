@@ -1,5 +1,5 @@
 """What is run in the machine, from this working tree and a folder of its wheels: the tests under guest/, as root; then
-as a visitor with a delegated control group those under boxes/, and the attacks on either backend."""
+as a visitor with a delegated control group those under boxes/ and the attacks."""
 
 import re
 import shlex
@@ -25,10 +25,7 @@ TESTING = (
 """What the tests under boxes/ need beside runnerd: names in requirements.lock."""
 
 SERVICE = "(cd repo/tests/vm/guest && python3 -m pytest -c pytest.ini {options})"
-BOXES = (
-    "bash repo/tests/vm/visitor env RUNNERD_TEST_BACKEND={backend} "
-    "/opt/testing/bin/pytest -q -p no:cacheprovider {what} {options}"
-)
+BOXES = "bash repo/tests/vm/visitor /opt/testing/bin/pytest -q -p no:cacheprovider {what} {options}"
 
 
 def lacking() -> str:
@@ -45,14 +42,10 @@ def service(options: Sequence[str] = ()) -> int:
 
 def boxes(options: Sequence[str] = ()) -> int:
     """Boxes under cgroup v2, and the attacks on them, as an ordinary user. Likewise."""
-
-    def tests(what: str, backend: str) -> str:
-        return BOXES.format(what=what, backend=backend, options=shlex.join(options))
-
+    words = shlex.join(options)
     return _run(
-        f"""{tests("-m vm tests/vm/boxes", "bubblewrap")}; first=$?
-        {tests("-m attack tests/attacks", "bubblewrap")}; second=$?
-        {tests("-m attack tests/attacks", "nsjail")} && [ $first = 0 ] && exit $second"""
+        f"""{BOXES.format(what="-m vm tests/vm/boxes", options=words)}; first=$?
+        {BOXES.format(what="-m attack tests/attacks", options=words)} && exit $first"""
     )
 
 
