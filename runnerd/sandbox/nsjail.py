@@ -62,8 +62,8 @@ def configuration(spec: BoxSpec, etc: str, tools: str) -> Configuration:
 def refuse_mounts_below(spec: BoxSpec, mountinfo: str) -> None:
     """Raises SetupError where a folder that boxes are shown has mounts below it that are not read-only and nosuid.
 
-    They come along, and nsjail makes the uppermost mount alone so. Those by which a service manager hides folders from a
-    service are. `mountinfo` is the text of a /proc/PID/mountinfo.
+    They come along, and nsjail makes the uppermost mount alone so. Those by which a service manager hides folders from
+    a service are. `mountinfo` is the text of a /proc/PID/mountinfo.
     """
     mounts = [line.split()[4:6] for line in mountinfo.splitlines()]
     points = [_unescaped(point) for point, options in mounts if not {"ro", "nosuid"} <= set(options.split(","))]
