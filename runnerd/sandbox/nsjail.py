@@ -81,7 +81,7 @@ def recipe(configuration: Configuration) -> Recipe:
 
 
 def _dev() -> Iterable[dict[str, Any]]:
-    """Devices can be written through read-only mounts; a writable mount of a service's own read-only /dev is refused."""
+    """Devices can be written through read-only mounts. Of a service's own read-only /dev no other kind can be had."""
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         yield {
             "src": f"/dev/{name}",
