@@ -81,13 +81,13 @@ def recipe(configuration: Configuration) -> Recipe:
 
 
 def _dev() -> Iterable[dict[str, Any]]:
+    """Devices can be written through read-only mounts. Of a service's own read-only /dev no other kind can be had."""
     for name in ("null", "zero", "full", "random", "urandom", "tty"):
         yield {
             "src": f"/dev/{name}",
             "dst": f"/dev/{name}",
             "is_bind": True,
             "is_dir": False,
-            "rw": True,
             "nosuid": True,
             "noexec": True,
         }
