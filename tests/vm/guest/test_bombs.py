@@ -1,0 +1,37 @@
+"""Bombs of forks, memory and CPU time, all at once, beside a session that somebody types into."""
+
+import json
+from pathlib import Path
+
+import pytest
+import service
+from service import sh
+
+SAMPLES = 200
+TIMES = 10.0
+GROWTH = 32 << 20
+"""Bytes."""
+
+
+def daemons_memory() -> int:
+    """Bytes that the kernel counts against the daemon's own leaf."""
+    return int(Path(f"/sys/fs/cgroup/{service.show('ControlGroup')}/daemon/memory.current").read_text())
+
+
+def test_bombs_leave_another_session_answering(running: None, capsys: pytest.CaptureFixture[str]) -> None:
+    def measured(samples: int) -> dict[str, float]:
+        command = f"/opt/runnerd/bin/python -m bench.bombs --json --samples {samples} --url {service.URL}"
+        return json.loads(sh(f"cd {service.REPO} && {command}"))
+
+    measured(20)  # what the daemon loads and keeps at its first runs
+    before = daemons_memory()
+    figures = measured(SAMPLES)
+    grown = daemons_memory() - before
+    with capsys.disabled():
+        print(*(f"\n  {label:<28} {value:10.3f}" for label, value in figures.items()), sep="", end=" ")
+        print(f"\n  the daemon grew by {grown / 1e6:.1f} MB", end=" ")
+    assert figures["echo p99 ratio (aim 2)"] < TIMES
+    assert figures["answer p99 ratio"] < TIMES
+    assert figures["bombs ended: memory"] > 0
+    assert grown < GROWTH
+    assert service.show("NRestarts") == "0"
