@@ -22,6 +22,9 @@ BOMBS = {
     "memory": "data = []\nwhile True: data.append(bytearray(1 << 20))",
     "cpu": "while True: pass",
 }
+MEMORY = 128 << 20
+"""Bytes of a bomb's box."""
+
 TYPED_INTO = ["sh", "-c", "stty -icanon min 1; exec cat"]
 """Each key comes back twice: from the terminal and from the program. A line's length is not bounded so."""
 
@@ -36,7 +39,8 @@ Connection = trio_websocket.WebSocketConnection
 async def measure(url: str, samples: int) -> dict[str, float]:
     """Type into one box, first in quiet, then beside the bombs: milliseconds, ratios, and how many bombs ended.
 
-    `url` is the daemon's, without a slash at its end. The bombs are lit again as often as they end.
+    `url` is the daemon's, without a slash at its end. The bombs are lit again as often as they end; that of memory ends
+    at least once while the keys are typed, and more than `samples` are, if need be.
     """
     ended: dict[str, int] = {}
     async with _connect(url) as typist:
@@ -51,7 +55,9 @@ async def measure(url: str, samples: int) -> dict[str, float]:
             while not ended.get("memory"):
                 await trio.sleep(PAUSE)
             ended.clear()
-            busy = await _type(typist, samples)
+            busy: list[tuple[float, float]] = []
+            while len(busy) < samples or not ended.get("memory"):
+                busy += await _type(typist, 20)
             nursery.cancel_scope.cancel()
     figures: dict[str, float] = {}
     for number, what in enumerate(("echo", "answer")):
@@ -85,7 +91,7 @@ async def _keep_lit(url: str, code: str, ended: dict[str, int], task_status: tri
     """One bomb after the other, counted by outcome; started when the first one runs."""
     async with _connect(url) as connection:
         while True:
-            start = {"type": "start", "language": "python", "code": code, "mode": "pipes"}
+            start = {"type": "start", "language": "python", "code": code, "mode": "pipes", "limits": {"memory": MEMORY}}
             await connection.send_message(json.dumps(start))
             event = await _event(connection)
             if event["type"] == "started":
