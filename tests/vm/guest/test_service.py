@@ -20,6 +20,9 @@ from service import Client, sh
 WITHIN = 5.0
 """Seconds from a daemon's death to the end of a new run: of a machine that is not emulated."""
 
+WITHIN_HERE = 15.0
+"""And of this one."""
+
 HOSTS_SECONDS = float(os.environ["RUNNERD_HOSTS_SECONDS"])
 """What the work of work.py takes on the host that emulates this machine."""
 
@@ -72,7 +75,7 @@ def test_a_killed_daemon_is_replaced_and_leaves_nothing(running: None, capsys: p
     slower = work.seconds() / HOSTS_SECONDS
     with capsys.disabled():
         print(f"a run was over {took:.1f} s after the kill, in a machine {slower:.1f} times slower", end=" ")
-    assert took < min(30, WITHIN * slower)
+    assert took < min(WITHIN * slower, WITHIN_HERE)
 
 
 HANG = """
