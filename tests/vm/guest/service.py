@@ -69,12 +69,21 @@ def remove_drop_in(name: str) -> None:
 def processes() -> set[tuple[int, str]]:
     """Process ids in the service's control group, each with its start time, which tells it from a later namesake."""
     found: set[tuple[int, str]] = set()
-    group = Path(f"/sys/fs/cgroup/{show('ControlGroup')}")
-    for file in group.rglob("cgroup.procs") if show("ControlGroup") else ():
+    for file in group().rglob("cgroup.procs") if show("ControlGroup") else ():
         for pid in file.read_text().split():
             if start := started(int(pid)):
                 found.add((int(pid), start))
     return found
+
+
+def group() -> Path:
+    """The service's control group: `daemon` is in it, and `boxes` with a leaf for each."""
+    return Path(f"/sys/fs/cgroup{show('ControlGroup')}")
+
+
+def leaves() -> set[str]:
+    """The names of the boxes' leaves that are there."""
+    return {path.name for path in (group() / "boxes").iterdir() if path.is_dir()}
 
 
 def started(pid: int) -> str | None:
