@@ -33,11 +33,14 @@ HEADER = struct.calcsize(">BIQ")
 PAUSE = 0.02
 """Seconds between keys: a fast typist's."""
 
+UNCOUNTED = 20
+"""Keys after each change, while what begins or ends settles."""
+
 Connection = trio_websocket.WebSocketConnection
 
 
 async def measure(url: str, samples: int) -> dict[str, float]:
-    """Type into one box, first in quiet, then beside the bombs: milliseconds, ratios, and how many bombs ended.
+    """Type into one box, in quiet, beside the bombs, and in quiet again: milliseconds, ratios, how many bombs ended.
 
     `url` is the daemon's, without a slash at its end. The bombs are lit again as often as they end; that of memory ends
     at least once while the keys are typed, and more than `samples` are, if need be.
@@ -47,8 +50,8 @@ async def measure(url: str, samples: int) -> dict[str, float]:
         await typist.send_message(json.dumps({"type": "start", "argv": TYPED_INTO}))
         while json.loads(await typist.get_message()).get("state") != "waiting":
             pass
-        await _type(typist, 20)
-        quiet = await _type(typist, samples)
+        await _type(typist, UNCOUNTED)
+        quiet = await _type(typist, samples // 2)
         async with trio.open_nursery() as nursery:
             for code in BOMBS.values():
                 await nursery.start(_keep_lit, url, code, ended)
@@ -59,6 +62,8 @@ async def measure(url: str, samples: int) -> dict[str, float]:
             while len(busy) < samples or not ended.get("memory"):
                 busy += await _type(typist, 20)
             nursery.cancel_scope.cancel()
+        await _type(typist, UNCOUNTED)
+        quiet += await _type(typist, samples - len(quiet))
     figures: dict[str, float] = {}
     for number, what in enumerate(("echo", "answer")):
         for name, at in (("p50", 0.5), ("p99", 0.99)):
