@@ -3,16 +3,20 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from runnerd.config import Config, Profile
 from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.host import Host
-from runnerd.sandbox.spec import Outcome
+from runnerd.sandbox.pool import Kind, Pool, Stock, cold
+from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.session.box_run import BoxRun, Open
 from runnerd.session.kernel import Kernel, Kernels
+from runnerd.session.kinds import kind_for
 from runnerd.session.run import Run, check, grant
 from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
@@ -33,12 +37,14 @@ class Status:
     started: int
     ended: Mapping[str, int]
     draining: bool
+    stocks: Sequence[Stock] = ()
 
 
 class Registry:
     """Starts sessions as tasks of `nursery`. One that goes wrong takes down neither the others nor the nursery.
 
-    `pressed` says what the host is short of; while it is not "", new runs wait.
+    `pressed` says what the host is short of; while it is not "", new runs wait. Without a `pool` all boxes are
+    cold.
     """
 
     def __init__(
@@ -49,11 +55,14 @@ class Registry:
         nursery: trio.Nursery,
         *,
         pressed: Callable[[], str] = lambda: "",
+        pool: Pool | None = None,
     ) -> None:
         self.sessions: dict[str, Session] = {}
         self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
+        self._pool = pool
+        self._keep_ahead()
         self._boxes = trio.CapacityLimiter(config.boxes.max)
         self._queue: set[trio.CancelScope] = set()
         self._door = trio.StrictFIFOLock()
@@ -89,13 +98,12 @@ class Registry:
         if kernels is not None:
             return await self._start_in(kernels, run, chosen, session_id or self.new_id())
         toolchain, plan = self._plan(run)
-        limits = grant(chosen, run.limits, toolchain)
-        binds = toolchain.binds if toolchain is not None else ()
-        spec = self._host.spec(limits, binds=binds, widget=chosen.widget)
+        spec = self._spec(chosen, run, toolchain)
         session_id = session_id or self.new_id()
         asked = trio.current_time()
         await self._admit(session_id)
-        session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay)
+        kind = kind_for(toolchain, spec, profile, run)
+        session = BoxRun(session_id, self._opening(kind, run), spec, run, plan, asked=asked, stay=stay)
         self._begin(session, self._leave)
         return session
 
@@ -111,7 +119,7 @@ class Registry:
         if kernel is not None:
             session = kernel.take(session_id, run, limits, asked)
         else:
-            spec = self._host.spec(limits, binds=toolchain.binds, widget=profile.widget)
+            spec = self._spec(profile, run, toolchain)
             kernel = Kernel(self.new_id(), self._host, spec, toolchain, run.mode, profile.idle)
             session = kernel.take(session_id, run, limits, asked)
             kernels.add(kernel)
@@ -124,6 +132,24 @@ class Registry:
             self._nursery.start_soon(self._serve_kernel, kernel)
         self._begin(session, lambda _: None)
         return session
+
+    def _opening(self, kind: Kind, run: Run) -> Open:
+        """Limits of its own make a box that no other run would take."""
+        return partial(cold, self._host, kind) if self._pool is None or run.limits else partial(self._pool.box, kind)
+
+    def _keep_ahead(self) -> None:
+        """Have boxes wait for the languages that the configuration names."""
+        if self._pool is None:
+            return
+        for name in self._config.pool.ahead:
+            run = Run(name, {"": b""})
+            try:
+                toolchain = self._toolchain(run)
+            except UnknownLanguage as problem:
+                log.warning("no boxes can be made ahead", extra={"reason": problem.message, "hint": problem.hint})
+                continue
+            spec = self._spec(self.profile("default"), run, toolchain)
+            self._pool.keep(kind_for(toolchain, spec, "default", run))
 
     def profile(self, name: str) -> Profile:
         """Raises NotFound."""
@@ -143,6 +169,9 @@ class Registry:
         """Admit and limit new runs by `config` from now on; those that live keep what they were granted."""
         self._config = config
         self._boxes.total_tokens = config.boxes.max
+        if self._pool is not None:
+            self._pool.adopt(config.pool)
+            self._keep_ahead()
 
     def status(self) -> Status:
         return Status(
@@ -152,6 +181,7 @@ class Registry:
             started=self._started,
             ended=dict(self._ended),
             draining=self._draining,
+            stocks=self._pool.stocks() if self._pool is not None else (),
         )
 
     async def drain(self, deadline: float) -> None:
@@ -173,6 +203,10 @@ class Registry:
     async def _until_empty(self) -> None:
         while self._boxes.borrowed_tokens:
             await self._empty.park()
+
+    def _spec(self, profile: Profile, run: Run, toolchain: Toolchain | None) -> BoxSpec:
+        binds = toolchain.binds if toolchain is not None else ()
+        return self._host.spec(grant(profile, run.limits, toolchain), binds=binds, widget=profile.widget)
 
     def _plan(self, run: Run) -> tuple[Toolchain | None, Plan]:
         toolchain = self._toolchain(run)

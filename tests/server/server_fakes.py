@@ -152,6 +152,7 @@ class FakeRegistry:
             started=len(self.started),
             ended={"exited": len(self.started) - living},
             draining=self.draining,
+            stocks=(),
         )
 
     async def drain(self, deadline: float) -> None:
