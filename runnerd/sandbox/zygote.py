@@ -12,6 +12,7 @@ come its bytes, and ":SIZE" stands behind the number of arguments.
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import trio
 
@@ -35,7 +36,7 @@ class Zygote:
     def __init__(self, launch: Launch, process: Process, sock: socket.socket) -> None:
         self.launch, self.process = launch, process
         self._socket = sock
-        self._writes = False
+        self._writes = self._went = False
 
     async def ready(self) -> None:
         """Wait until it waits. Raises BoxError when it does not."""
@@ -78,12 +79,13 @@ class Zygote:
 
     def went(self) -> bool:
         """After `go` and the end of its process: whether it had gone on. If not, nothing of the run has happened."""
-        try:
-            return bool(self._socket.recv(1))
-        except OSError:
-            return False
+        with suppress(OSError):
+            self._went = self._went or bool(self._socket.recv(1))
+        return self._went
 
     def close(self) -> None:
+        """What it has said is still known."""
+        self.went()
         self._socket.close()
 
 

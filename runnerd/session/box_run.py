@@ -121,7 +121,7 @@ class BoxRun(Session):
             raise BoxError(f"the box did not start {argv[0]} within {START_SECONDS:g} s")
         self._note(name)
         self._since = trio.current_time()
-        self._exit = None
+        self._exit, written = None, self.log.size
         program: Program | None = None
         try:
             async with trio.open_nursery() as nursery:
@@ -144,7 +144,7 @@ class BoxRun(Session):
                 program.take_rest()
                 program.close()
         killed = process.exit is None or process.exit.signal == signal.SIGKILL
-        if zygote is not None and killed and not zygote.went():
+        if zygote is not None and killed and self.log.size == written and not zygote.went():
             return await self._step(ready, argv, files, name)  # anew: nothing of the run has happened
         self._began = True
         if name == "compile":

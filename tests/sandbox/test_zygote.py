@@ -33,11 +33,10 @@ async def ran(box: Box, launch: Launch, *args: str, env: Mapping[str, str] | Non
     assert waiting.waits()
     waiting.go(args, env or {})
     try:
-        told = await finish(waiting.process)
-        assert waiting.went()
-        return told
+        return await finish(waiting.process)
     finally:
         waiting.close()
+        assert waiting.went()
 
 
 async def test_it_is_told_its_arguments_and_variables_and_keeps_no_descriptor(host: Host) -> None:
