@@ -34,6 +34,19 @@ class Driver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: tuple[str, ...]
 
 
+class Compiled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a compile step can be kept (docs/compiling.md).
+
+    `products` are the files and folders below /tmp that it makes. `watches` are host paths, `*` allowed, whose change
+    makes what was kept worthless, beside the programs of `needs` and the host's packages. A file that holds one of the
+    `volatile` words is compiled anew each time.
+    """
+
+    products: tuple[str, ...]
+    watches: tuple[str, ...] = ()
+    volatile: tuple[str, ...] = ()
+
+
 class PythonPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Python package that carries the language, shown in boxes at `target`."""
 
@@ -57,6 +70,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     binds: tuple[tuple[str, str], ...] = ()
     python_package: PythonPackage | None = None
     kernel: Driver | None = None
+    compiled: Compiled | None = None
+    prepare: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +86,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """One language. `binds` are (host path, path in the box); `raises` limits it cannot live without."""
+    """One language. `binds` are (host path, path in the box); `raises` limits it cannot live without; `prepare` is the
+    command that makes files ahead for it (sandbox/prepared.py)."""
 
     id: str
     name: str
@@ -86,6 +102,8 @@ class Toolchain:
     raises: Mapping[str, int]
     sample: Sample
     kernel: Driver | None = None
+    compiled: Compiled | None = None
+    prepare: tuple[str, ...] | None = None
 
     def plan(self, files: Mapping[str, bytes], main: str | None, args: tuple[str, ...], mode: str) -> Plan:
         """How to run `files` ("" names the toolchain's own source file); `main` is the one to start.
@@ -171,6 +189,8 @@ def load(path: Path | None = None) -> Toolchains:
             raises=data.raises,
             sample=Sample(data.sample.code.lstrip("\n"), data.sample.input, data.sample.output),
             kernel=data.kernel,
+            compiled=data.compiled,
+            prepare=data.prepare,
         )
         for name in (file.stem, data.name, *data.aliases):
             if names.setdefault(name.lower(), file.stem) != file.stem:
@@ -180,9 +200,13 @@ def load(path: Path | None = None) -> Toolchains:
 
 def _read(file: Path) -> _File:
     try:
-        return msgspec.convert(tomllib.loads(file.read_text()), _File)
+        data = msgspec.convert(tomllib.loads(file.read_text()), _File)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError) as problem:
         raise ConfigError(f"{file}: {problem}") from None
+    for product in data.compiled.products if data.compiled is not None else ():
+        if not product.startswith("/tmp/"):
+            raise ConfigError(f"{file}: compiled.products holds {product}: it must be below /tmp")
+    return data
 
 
 def _fill(words: tuple[str, ...], main: str) -> tuple[str, ...]:

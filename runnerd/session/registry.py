@@ -3,7 +3,7 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import trio
@@ -11,13 +11,18 @@ import trio
 from runnerd.config import Config, Profile
 from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.host import Host
-from runnerd.sandbox.spec import Outcome
+from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
+from runnerd.session.cache import Cache
+from runnerd.session.compiled import Spared, is_volatile, key, made_by
 from runnerd.session.kernel import Kernel, Kernels
-from runnerd.session.run import Run, check, grant
+from runnerd.session.run import Run, check, environment, grant
 from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
 
 log = logging.getLogger("runnerd.session")
+
+EVERYBODY = ""
+"""The owner of what is kept for all."""
 
 RELIEF = 0.5
 """Seconds after which a run that waits for the host's pressure to fall looks again."""
@@ -25,7 +30,8 @@ RELIEF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Counts: boxes alive and allowed, runs that wait for one, sessions started and ended (by outcome) so far."""
+    """Counts: boxes alive and allowed, runs that wait for one, sessions started and ended (by outcome) so far, compile
+    steps that were spared and that were not."""
 
     boxes: int
     boxes_max: int
@@ -33,6 +39,8 @@ class Status:
     started: int
     ended: Mapping[str, int]
     draining: bool
+    spared: int = 0
+    compiled: int = 0
 
 
 class Registry:
@@ -54,6 +62,7 @@ class Registry:
         self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
+        self._cache = Cache(host.state / "cache" / "compiled", config.cache.size) if host.state is not None else None
         self._boxes = trio.CapacityLimiter(config.boxes.max)
         self._queue: set[trio.CancelScope] = set()
         self._door = trio.StrictFIFOLock()
@@ -74,8 +83,11 @@ class Registry:
         session_id: str | None = None,
         stay: Stay | None = None,
         kernels: Kernels | None = None,
+        owner: str | None = None,
     ) -> Session:
         """Admit a run, in order of arrival. The session is under way when this returns; attach a viewer at once.
+
+        What compiling makes is kept for runs of the same `owner`; None: for nobody, unless all share it.
 
         `session_id` is one of `new_id`, for who must know it before. With `kernels`, those of the client's connection,
         it runs in the one of its language, which is opened when there is none: a box of the profile that is counted for
@@ -90,12 +102,13 @@ class Registry:
             return await self._start_in(kernels, run, chosen, session_id or self.new_id())
         toolchain, plan = self._plan(run)
         limits = grant(chosen, run.limits, toolchain)
-        binds = toolchain.binds if toolchain is not None else ()
+        binds = self._host.binds(toolchain)
         spec = self._host.spec(limits, binds=binds, widget=chosen.widget)
         session_id = session_id or self.new_id()
         asked = trio.current_time()
         await self._admit(session_id)
-        session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay)
+        spared = self._spared(toolchain, run, plan, spec, owner, binds)
+        session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay, spared=spared)
         self._begin(session, self._leave)
         return session
 
@@ -143,6 +156,8 @@ class Registry:
         """Admit and limit new runs by `config` from now on; those that live keep what they were granted."""
         self._config = config
         self._boxes.total_tokens = config.boxes.max
+        if self._cache is not None:
+            self._cache.size = config.cache.size
 
     def status(self) -> Status:
         return Status(
@@ -152,6 +167,8 @@ class Registry:
             started=self._started,
             ended=dict(self._ended),
             draining=self._draining,
+            spared=self._cache.hits if self._cache is not None else 0,
+            compiled=self._cache.misses if self._cache is not None else 0,
         )
 
     async def drain(self, deadline: float) -> None:
@@ -181,6 +198,27 @@ class Registry:
             return toolchain, Plan(run.files, None, (*run.argv, *run.args), env)
         assert toolchain is not None
         return toolchain, toolchain.plan(run.files, run.main, run.args, run.mode)
+
+    def _spared(
+        self,
+        toolchain: Toolchain | None,
+        run: Run,
+        plan: Plan,
+        spec: BoxSpec,
+        owner: str | None,
+        binds: Iterable[tuple[str, str]],
+    ) -> Spared | None:
+        """Where what this run's compile step makes is kept; None: nowhere."""
+        settings = self._config.cache
+        owner = EVERYBODY if settings.shared else owner
+        compiled = toolchain.compiled if toolchain is not None else None
+        if self._cache is None or not settings.size or toolchain is None or compiled is None or owner is None:
+            return None
+        if plan.compile is None or is_volatile(compiled, plan.files):
+            return None
+        launch = Launch(plan.compile, environment(run, plan.env, spec.work), run.mode, spec.work, run.window)
+        name = key(owner, made_by(toolchain, compiled, binds), launch, plan.files)
+        return Spared(self._cache, name, compiled.products, self._nursery.start_soon)
 
     def _toolchain(self, run: Run) -> Toolchain | None:
         """None for a command of its own. Raises UnknownLanguage."""

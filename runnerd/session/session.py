@@ -13,6 +13,8 @@ from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Outcome, Usage, Window
 from runnerd.session.attention import Attention
+from runnerd.session.compiled import Spared
+from runnerd.session.output import OutputChannel
 from runnerd.session.program import INPUT_MAX, Program
 from runnerd.session.run import Run, environment
 from runnerd.session.viewer import Ended, Feed, Started, State, StateChange, Viewer
@@ -26,6 +28,8 @@ DRAIN_SECONDS = 0.1
 
 COMPILE_SECONDS = 60.0
 """Wall time of the compile step, beside the program's own."""
+
+Output = tuple[tuple[OutputChannel, bytes], ...]
 
 _CTRL_C = b"\x03"
 
@@ -76,6 +80,7 @@ class Session:
         *,
         asked: float | None = None,
         stay: Stay | None = None,
+        spared: Spared | None = None,
     ) -> None:
         self.id = id
         self.run = run
@@ -85,7 +90,7 @@ class Session:
         self._asked = trio.current_time() if asked is None else asked
         self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
         self.log = self.feed.log
-        self._host, self._spec, self._plan = host, spec, plan
+        self._host, self._spec, self._plan, self._spared = host, spec, plan, spared
         self.stay = stay or Stay()
         self._watched = trio.Event()
         self._scope = trio.CancelScope()
@@ -205,7 +210,8 @@ class Session:
     async def _steps(self, box: Box) -> None:
         files: dict[str, bytes] | None = self._plan.files
         try:
-            if self._plan.compile is not None:
+            spared = await self._spare(box)
+            if self._plan.compile is not None and spared is None:
                 done = await self._step(box, self._plan.compile, files, "compile")
                 if done is None:
                     self._box_over(box)
@@ -213,8 +219,11 @@ class Session:
                 if done.code != 0:
                     self._judge(box, done, Outcome.COMPILE_ERROR)
                     return
-                self._compiling, files = False, None
-            done = await self._step(box, self._plan.run, files, "program")
+                if self._spared is not None:
+                    await self._spared.fill(box, self.log)
+                files = None
+            self._compiling = False
+            done = await self._step(box, self._plan.run, files, "program", spared or ())
             if done is None:
                 self._box_over(box)
             else:
@@ -222,8 +231,20 @@ class Session:
         except BoxError as problem:
             self._box_over(box, problem)
 
-    async def _step(self, box: Box, argv: tuple[str, ...], files: dict[str, bytes] | None, name: str) -> Exit | None:
-        """Run one process to its end; None when the box ended first. Its output is in the log then, all of it."""
+    async def _spare(self, box: Box) -> Output | None:
+        """What a compile step wrote that need not be run, since what it made is in the box now."""
+        if self._spared is None:
+            return None
+        with trio.move_on_after(START_SECONDS):
+            entry = await self._spared.spare(box)
+            return entry.output if entry is not None else None
+        raise BoxError(f"the box did not come up within {START_SECONDS:g} s")
+
+    async def _step(
+        self, box: Box, argv: tuple[str, ...], files: dict[str, bytes] | None, name: str, before: Output = ()
+    ) -> Exit | None:
+        """Run one process to its end; None when the box ended first. Its output is in the log then, all of it, after
+        what came `before`."""
         work = self._spec.work
         launch = Launch(argv, environment(self.run, self._plan.env, work), self.run.mode, work, self._window)
         process: Process | None = None
@@ -238,6 +259,8 @@ class Session:
         try:
             async with trio.open_nursery() as nursery:
                 self._program = program = Program(process, self.feed, nursery)
+                for channel, data in before:
+                    self.feed.append(channel, data)
                 if name == "program":
                     self._begin(box, program, nursery)
                 elif process.mode == "pipes":
