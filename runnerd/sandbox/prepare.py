@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import trio
 
-from runnerd.errors import BoxError, RunnerdError, SetupError
+from runnerd.errors import BoxError, SetupError
 from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.prepared import FILES, MANIFEST, Manifest, digest, folders
@@ -117,7 +117,7 @@ async def _take(box: Box, path: str, target: Path, depth: int = 0) -> int:
             copy.chmod(0o755)
             continue
         if not stat.S_ISREG(entry.mode):
-            raise RunnerdError(f"{inside} is neither a file nor a folder")
+            raise BoxError(f"{inside} is neither a file nor a folder")
         fd = await box.open(inside)
         size += await trio.to_thread.run_sync(_copy, fd, copy)
         copy.chmod(0o555 if entry.mode & 0o111 else 0o444)

@@ -122,6 +122,18 @@ async def test_the_program_s_own_input_is_no_input_of_the_compiler(own: Host) ->
     assert await twice(own, c(), c(args=("a",), stdin=b"text", limits={"wall": 5.0}, window=Window(9, 9)))
 
 
+async def test_each_profile_has_a_place_for_it(own: Host) -> None:
+    """Where /tmp holds the work tree as well, which is another folder to compile in."""
+    for expected in (("compile", "program"), ("program",)):
+        for profile in ("default", "widget"):
+            async with registering(own) as registry:
+                viewer = (await registry.start(c(), profile=profile, owner="one")).viewer()
+                while not isinstance(event := await viewer.next(), Ended):
+                    pass
+                assert event.code == 3
+                assert tuple(name for name in event.timings if name in ("compile", "program")) == expected
+
+
 async def test_nobody_gets_what_another_owner_compiled(own: Host) -> None:
     assert not await twice(own, c(), owners=("one", "two"))
     assert not await twice(own, c(b"int main(void) { return 0; }"), owners=(None, None))
