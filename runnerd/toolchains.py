@@ -3,7 +3,7 @@
 import importlib.util
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -223,7 +223,12 @@ def _package(package: PythonPackage) -> tuple[tuple[str, str], ...]:
 
 
 def _present(program: str, binds: tuple[tuple[str, str], ...]) -> bool:
+    return shutil.which(on_host(program, binds)) is not None
+
+
+def on_host(path: str, binds: Iterable[tuple[str, str]]) -> str:
+    """Where a file of a box lies on the host."""
     for source, target in binds:
-        if program.startswith(f"{target}/"):
-            return (Path(source) / program.removeprefix(f"{target}/")).exists()
-    return shutil.which(program) is not None
+        if path.startswith(f"{target}/"):
+            return str(Path(source) / path.removeprefix(f"{target}/"))
+    return path

@@ -16,7 +16,7 @@ from runnerd.sandbox.prepared import FILES, MANIFEST, Manifest, digest, folders
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import Launch, Limits, MiB
 from runnerd.sandbox.stamps import stamps
-from runnerd.toolchains import Toolchain
+from runnerd.toolchains import Toolchain, on_host
 
 LIMITS = Limits(memory=2048 * MiB, processes=512, cpus=64, cpu=0, wall=0, idle=0, work=2048 * MiB, tmp=1024 * MiB)
 """Of the box that it is made in."""
@@ -48,7 +48,8 @@ async def prepare(host: Host, toolchain: Toolchain, base: Path) -> int:
                 raise BoxError(f"{toolchain.prepare[0]} did not end within {SECONDS:g} s")
             inputs = _read(await box.open("inputs")).decode().split("\n")
             size = await _take(box, "prepared", new / FILES)
-        manifest = Manifest(digest(toolchain), stamps(sorted(set(inputs) - {""})))
+        used = {on_host(path, toolchain.binds) for path in inputs if path}
+        manifest = Manifest(digest(toolchain), stamps(sorted(used)))
         (new / MANIFEST).write_bytes(msgspec.json.encode(manifest))
         for path in (new, new / FILES):
             path.chmod(0o755)

@@ -16,7 +16,7 @@ from runnerd.sandbox.spec import Launch
 from runnerd.sandbox.stamps import stamps
 from runnerd.session.cache import ENTRY_MAX, Cache, Entry, Product
 from runnerd.session.output import OutputChannel, OutputLog
-from runnerd.toolchains import Compiled, Toolchain
+from runnerd.toolchains import Compiled, Toolchain, on_host
 
 OUTPUT_MAX = 256 * 1024
 """Bytes that a compile step may have written to be kept."""
@@ -51,7 +51,7 @@ def key(owner: str, made_by: object, launch: Launch, files: Mapping[str, bytes])
 def made_by(toolchain: Toolchain, compiled: Compiled, binds: Iterable[tuple[str, str]]) -> object:
     """How a toolchain stands on this host at the moment, for `key`."""
     watched = [path for pattern in compiled.watches for path in sorted(glob(pattern)) or [pattern]]
-    programs = [os.path.realpath(need.program) for need in toolchain.needs]
+    programs = [os.path.realpath(on_host(need.program, toolchain.binds)) for need in toolchain.needs]
     return toolchain.id, compiled, list(binds), sorted(stamps([*programs, *watched, *PACKAGES]).items())
 
 

@@ -15,7 +15,7 @@ from runnerd.config import Config
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Launch, Limits, Mode, Outcome, Window
-from runnerd.session.compiled import take
+from runnerd.session.compiled import made_by, take
 from runnerd.session.output import Chunk
 from runnerd.session.registry import Registry
 from runnerd.session.run import Run
@@ -168,6 +168,19 @@ async def test_another_compiler_is_another_matter(own: Host, tmp_path: Path) -> 
     compiler.write_text("22")
     async with registering(own, languages) as registry:
         assert "compile" in (await finish(registry, c()))[0].timings
+
+
+def test_a_compiler_that_is_shown_from_elsewhere_is_watched_there(tmp_path: Path) -> None:
+    compiled = toolchains.Compiled(("/tmp/program",))
+    needs = (toolchains.Need("/opt/cc/bin/cc", "cc"),)
+    language = replace(LANGUAGES.get("c"), binds=((str(tmp_path), "/opt/cc"),), needs=needs)
+    seen = [made_by(language, compiled, ())]
+    (tmp_path / "bin").mkdir()
+    for text in ("1", "22"):
+        (tmp_path / "bin/cc").write_text(text)
+        seen.append(made_by(language, compiled, ()))
+    seen.append(made_by(language, compiled, (("/state/prepared/cc-1", "/opt/prepared"),)))
+    assert all(one != other for at, one in enumerate(seen) for other in seen[:at])
 
 
 async def test_a_damaged_file_is_compiled_again(own: Host) -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
@@ -16,7 +17,7 @@ from runnerd import toolchains
 from runnerd.config import Config
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.prepare import prepare
-from runnerd.sandbox.prepared import Prepared
+from runnerd.sandbox.prepared import Manifest, Prepared
 from runnerd.sandbox.spec import Mode, Window
 from runnerd.session.output import Chunk
 from runnerd.session.registry import Registry
@@ -154,6 +155,15 @@ async def test_words_of_the_compiler_are_the_same(host: Host, base: Path, name: 
     fast, plain = await both(host, base, Run("cpp", {"": code}, mode=mode, window=Window(24, 60)))
     assert fast == plain
     assert plain[3] + plain[4]
+
+
+def test_all_that_it_was_made_of_is_watched(base: Path) -> None:
+    found = Prepared(base).find(CPP)
+    assert found is not None
+    inputs = msgspec.json.decode((found / "manifest.json").read_bytes(), type=Manifest).inputs
+    assert all(size >= 0 for path, (size, _) in inputs.items() if path != "/usr/local/include")
+    names = {path.rpartition("/")[2] for path in inputs}
+    assert {"g++", "cc1plus", "iostream", "stdc++.h", "stdio.h", "regex.tcc"} <= names
 
 
 async def test_files_of_several_names(host: Host, base: Path) -> None:
