@@ -152,9 +152,9 @@ class Box:
         """Delete a file or a whole folder; symlinks are deleted, never followed."""
         await self._files(Op.DELETE, "delete", path)
 
-    async def list(self, path: str = ".", tree: Tree = "work") -> list[Entry]:
+    async def list(self, path: str = ".") -> list[Entry]:
         """The names in a folder, in the kernel's order."""
-        pending = self._post_files(Op.LIST, "list", path, args=(0, _TREES[tree]))
+        pending = self._post_files(Op.LIST, "list", path)
         await pending.wait()
         entries: list[Entry] = []
         for reply in pending.replies:

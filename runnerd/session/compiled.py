@@ -6,6 +6,7 @@ import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from glob import glob
+from itertools import islice
 
 import msgspec
 import trio
@@ -23,6 +24,9 @@ OUTPUT_MAX = 256 * 1024
 
 PRODUCTS_MAX, DEPTH = 1024, 16
 """How many files and folders it may have made, and how deep below each other."""
+
+TAKE_SECONDS = 5.0
+"""After which a program does not wait any more for what it was compiled to."""
 
 BLOCK = 1024 * 1024
 
@@ -84,9 +88,12 @@ class Spared:
         It is read before the program starts, which could change it. What is too large or strange is not kept.
         """
         output = _written(log)
-        products = await take(box, self._paths) if output is not None else None
-        if output is not None and products is not None:
-            self._later(partial(self._cache.store, self._key, Entry(output, products)))
+        if output is None:
+            return
+        with trio.move_on_after(TAKE_SECONDS):
+            products = await take(box, self._paths)
+            if products is not None:
+                self._later(partial(self._cache.store, self._key, Entry(output, products)))
 
 
 async def take(box: Box, paths: Iterable[str]) -> tuple[Product, ...] | None:
@@ -114,18 +121,21 @@ class _Taking:
 
     async def take(self, path: str, depth: int) -> None:
         self._names -= 1
-        if self._names < 0 or depth < 0:
+        if self._names < 0 or depth < 0 or not _is_text(path):
             raise _Strange
+        names: list[str] = []
         fd = await self._box.open(path.removeprefix(_TMP), "tmp")
         try:
             mode = os.fstat(fd).st_mode
             if stat.S_ISREG(mode):
                 self.products.append(Product(path, stat.S_IMODE(mode) & 0o777, await self._read(fd)))
+            else:
+                with os.scandir(fd) as entries:
+                    names += sorted(entry.name for entry in islice(entries, PRODUCTS_MAX + 1))
         finally:
             os.close(fd)
-        if stat.S_ISDIR(mode):
-            for entry in sorted(await self._box.list(path.removeprefix(_TMP), "tmp"), key=lambda each: each.name):
-                await self.take(f"{path}/{entry.name}", depth - 1)
+        for name in names:
+            await self.take(f"{path}/{name}", depth - 1)
 
     async def _read(self, fd: int) -> bytes:
         """The whole file, never more than there is room for, however it grows meanwhile."""
@@ -137,6 +147,13 @@ class _Taking:
                 raise _Strange
             await trio.lowlevel.checkpoint()
         return bytes(data)
+
+
+def _is_text(path: str) -> bool:
+    try:
+        return bool(path.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def _exact(text: str) -> bytes:

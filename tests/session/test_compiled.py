@@ -247,6 +247,7 @@ async def test_a_product_that_does_not_fit_is_compiled(own: Host) -> None:
         ("ln -s /etc/passwd /tmp/p", None),
         ("mkdir /tmp/p; ln -s /etc/passwd /tmp/p/x", None),
         ("mkfifo /tmp/p", None),
+        ("mkdir /tmp/p; touch /tmp/p/$(printf '\\377')", None),
         ("mkdir -p /tmp/p/1/2/3/4/5/6/7/8/9/10/11/12/13/14/15/16/17/18", None),
         ("mkdir /tmp/p; cd /tmp/p; seq 1100 | xargs touch", None),
         ("truncate -s 9M /tmp/p", None),
