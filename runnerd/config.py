@@ -156,6 +156,23 @@ class Cache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Keep it for all, also for who has no key, and not for each key apart."""
 
 
+class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Boxes made ahead of need, for each language, profile and mode that is asked for."""
+
+    ceiling: Annotated[int, Meta(ge=0, le=1024)] = 8
+    """The most that wait of one kind; 0: every run waits for its own box."""
+    floor: Annotated[int, Meta(ge=0, le=1024)] = 1
+    """The fewest that wait of a kind that was asked for lately."""
+    forget: Seconds = 600.0
+    """Seconds after which a kind that nobody asked for has none waiting any more."""
+    age: Seconds = 900.0
+    """Seconds after which a waiting box is replaced; 0: never."""
+    memory: AnySize = 512 * 1024**2
+    """What waiting boxes may take together."""
+    ahead: tuple[str, ...] = ("python", "javascript")
+    """Languages that have boxes waiting from the start, as the page uses them (profile `default`, mode `terminal`)."""
+
+
 class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The port and its connections."""
 
@@ -259,6 +276,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         default_factory=lambda: {name: Profile(**fields) for name, fields in BUILTIN_PROFILES.items()}
     )
     boxes: Boxes = Boxes()
+    pool: Pool = Pool()
     uids: Uids = Uids()
     cache: Cache = Cache()
     http: Http = Http()

@@ -6,11 +6,14 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import msgspec
 
 from runnerd.errors import BadRequest, ConfigError, UnknownLanguage
 from runnerd.resources import folder
+
+Step = Literal["compile", "program"]
 
 
 class Need(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -47,6 +50,19 @@ class Compiled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     volatile: tuple[str, ...] = ()
 
 
+class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the program of one step is started ahead of it (docs/warm.md).
+
+    `command` replaces the step's own words, which it is then given as arguments but for the first. `env` is added while
+    it waits; {NAME} there is the variable's own value. `cold` are beginnings of names of variables that are read before
+    it waits: a run that sets one needs a fresh start.
+    """
+
+    command: tuple[str, ...] | None = None
+    env: dict[str, str] = {}
+    cold: tuple[str, ...] = ()
+
+
 class PythonPackage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A Python package that carries the language, shown in boxes at `target`."""
 
@@ -72,6 +88,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kernel: Driver | None = None
     compiled: Compiled | None = None
     prepare: tuple[str, ...] | None = None
+    zygote: dict[Step, Waiting] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +121,12 @@ class Toolchain:
     kernel: Driver | None = None
     compiled: Compiled | None = None
     prepare: tuple[str, ...] | None = None
+    zygotes: Mapping[Step, Waiting] = field(default_factory=dict[Step, Waiting])
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The host's own paths of what it needs."""
+        return tuple(on_host(need.program, self.binds) for need in self.needs)
 
     def plan(self, files: Mapping[str, bytes], main: str | None, args: tuple[str, ...], mode: str) -> Plan:
         """How to run `files` ("" names the toolchain's own source file); `main` is the one to start.
@@ -122,6 +145,13 @@ class Toolchain:
     def environment(self, mode: str) -> dict[str, str]:
         """The toolchain's own variables in a terminal mode."""
         return {**self.env, **(self.split if mode == "split" else {})}
+
+    def words(self, step: Step) -> tuple[str, ...]:
+        """The command of a step for a file of the toolchain's own name. Raises KeyError for a step it does not have."""
+        words = self.run if step == "program" else self.compile
+        if words is None:
+            raise KeyError(step)
+        return _fill(words, self.source)
 
     def main(self, named: Mapping[str, bytes], main: str | None) -> str:
         """Which of the files is to be run: `main`, the only one, or that of the toolchain's name. Raises BadRequest."""
@@ -191,6 +221,7 @@ def load(path: Path | None = None) -> Toolchains:
             kernel=data.kernel,
             compiled=data.compiled,
             prepare=data.prepare,
+            zygotes=data.zygote,
         )
         for name in (file.stem, data.name, *data.aliases):
             if names.setdefault(name.lower(), file.stem) != file.stem:

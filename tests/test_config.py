@@ -1,6 +1,7 @@
 """Settings from TOML, what is told of wrong ones, and docs/configuration.md against the code."""
 
 import contextlib
+import json
 import math
 import re
 import tomllib
@@ -150,6 +151,8 @@ def meant(cell: str, value: object) -> object:
         return parse_size(cell, cell)
     if isinstance(value, float):
         return float(cell)
+    if cell.startswith("["):
+        return tuple(json.loads(cell))
     return {"empty": "", "none": ()}.get(cell, cell)
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 import trio
 
 from runnerd.errors import BoxError, BrokenBox
-from runnerd.sandbox import rlimits
+from runnerd.sandbox import rlimits, zygote
 from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
@@ -24,6 +24,7 @@ from runnerd.sandbox.process import DESCRIPTORS, Kind, Process, is_kind
 from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spawn import Child
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
+from runnerd.sandbox.zygote import Zygote
 
 _START = struct.Struct("=6I16Q")
 _EXIT = struct.Struct("=2Q")
@@ -80,8 +81,12 @@ class Box:
 
     # --- programs ----------------------------------------------------------------------------------------------
 
-    async def start(self, launch: Launch, files: Mapping[str, bytes] | None = None) -> Process:
+    async def start(
+        self, launch: Launch, files: Mapping[str, bytes] | None = None, *, descriptor: int | None = None
+    ) -> Process:
         """Write `files` (paths relative to the work tree), then start a program. One round trip in all.
+
+        `descriptor` becomes the program's 3; it stays the caller's.
 
         Raises InitRefused with the box's errno (a file that cannot be written, an unknown program), BrokenBox.
         """
@@ -101,7 +106,8 @@ class Box:
                 *flat,
             )
             payload = head + b"".join(os.fsencode(text) + b"\0" for text in strings)
-            pending = self._channel.post(Op.START, "start", subject=launch.argv[0], payload=payload)
+            along = () if descriptor is None else (descriptor,)
+            pending = self._channel.post(Op.START, "start", subject=launch.argv[0], payload=payload, fds=along)
             try:
                 for write in writes:
                     await write.wait()
@@ -117,6 +123,19 @@ class Box:
         if self.ended.is_set():
             process.exited.set()
         return process
+
+    async def prepare(self, launch: Launch) -> Zygote:
+        """Start a program that then waits to be used. Raises as `start`, and BoxError when it does not wait."""
+        ours, theirs = zygote.socketpair()
+        try:
+            with theirs:
+                process = await self.start(launch, descriptor=theirs.fileno())
+            waiting = Zygote(launch, process, ours)
+            await waiting.ready()
+        except BaseException:
+            ours.close()
+            raise
+        return waiting
 
     async def signal(self, process: Process, signum: int, scope: Scope = "foreground") -> None:
         """Signal the program's foreground group, everything it started, or the whole box. Gone already is no error."""
@@ -141,6 +160,12 @@ class Box:
         """Write a whole file atomically; parents are made. Raises InitRefused (ENOSPC, EXDEV, ...), BrokenBox."""
         with ExitStack() as stack:
             await self._write(path, data, mode, stack, tree).wait()
+
+    async def write_all(self, files: Mapping[str, bytes]) -> None:
+        """Write some files in one round trip. Raises as `write`."""
+        with ExitStack() as stack:
+            for pending in [self._write(path, data, 0o644, stack) for path, data in files.items()]:
+                await pending.wait()
 
     async def mkdir(self, path: str, mode: int = 0o755) -> None:
         await self._files(Op.MKDIR, "make the folder", path, args=(mode,))
@@ -210,6 +235,10 @@ class Box:
             await self._hello.wait()
         if self.handles is None:
             raise self.failure or BoxError(f"the box did not come up within {HELLO_SECONDS:g} s")
+
+    def healthy(self) -> bool:
+        """Whether it is up and init is there at this moment, looked up anew."""
+        return self.handles is not None and not self._killed and self._channel.open()
 
     # --- inner workings ----------------------------------------------------------------------------------------
 

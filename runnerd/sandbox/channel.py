@@ -226,6 +226,17 @@ class Channel:
         del self._pending[reply.tag]
         pending.finish()
 
+    def open(self) -> bool:
+        """Whether init has its end open still, which `receive` may not have been told yet."""
+        if self._closed:
+            return False
+        try:
+            return bool(self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def close(self) -> None:
         """Close the socket, which ends init; whatever is still pending fails."""
         if self._closed:

@@ -89,7 +89,7 @@ class Launch:
     """A program to start in a box. `cwd` is absolute, as seen in the box; `env` is the whole environment."""
 
     argv: tuple[str, ...]
-    env: dict[str, str]
+    env: dict[str, str] = field(hash=False)
     mode: Mode = "terminal"
     cwd: str = "/work"
     window: Window = Window()

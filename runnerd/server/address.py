@@ -69,10 +69,13 @@ def parse(text: str) -> Address:
     )
 
 
-def listen(address: Address) -> list[socket.socket]:
-    """Bound and listening sockets, one per address that a host name has. Raises SetupError."""
+def listen(address: Address, mode: int = SOCKET_MODE) -> list[socket.socket]:
+    """Bound and listening sockets, one per address that a host name has. Raises SetupError.
+
+    `mode` is a Unix socket's.
+    """
     if isinstance(address, UnixAddress):
-        return [_listen_unix(address)]
+        return [_listen_unix(address, mode)]
     try:
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as problem:
@@ -124,12 +127,12 @@ def _bind_tcp(family: int, kind: int, protocol: int, where: object) -> socket.so
     return new
 
 
-def _listen_unix(address: UnixAddress) -> socket.socket:
+def _listen_unix(address: UnixAddress, mode: int) -> socket.socket:
     path = address.path
     new = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _remove_stale(path)
-        before = os.umask(0o777 & ~SOCKET_MODE)
+        before = os.umask(0o777 & ~mode)
         try:
             new.bind(str(path))
         finally:

@@ -8,6 +8,7 @@ that waits in the queue.
 import logging
 import time
 from collections import deque
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -65,9 +66,12 @@ StreamCommand = Input | CloseInput | Resize | Signal | Kill
 
 
 class Transport(Protocol):
-    """A connection that carries frames. `send` keeps the order of its calls and may wait for a slow client."""
+    """A connection that carries frames. `send` keeps the order of its calls and may wait for a slow client.
 
-    async def receive(self) -> Frame | None: ...
+    `listen` gives each frame in turn to `hear`, maybe in another task, until that returns False or the client is gone.
+    """
+
+    async def listen(self, hear: Callable[[Frame], Awaitable[bool]]) -> None: ...
     async def send(self, frame: Frame) -> None: ...
     async def close(self, code: int, reason: str) -> None: ...
 
@@ -130,23 +134,23 @@ class Conversation:
             if self._key is None or await self._authenticate(self._key):
                 self._nursery.start_soon(self._tell_of_drain)
                 if self._attach is None or await self._join(self._attach):
-                    await self._read()
+                    await self._transport.listen(self._hear)
             self._nursery.cancel_scope.cancel()
         self._kernels.close()
 
-    async def _read(self) -> None:
-        while (frame := await self._transport.receive()) is not None:
-            commands, answers = self._adapter.receive(frame)
-            for answer in answers:
-                await self._send(answer)
-            for command in commands:
-                if isinstance(command, Authenticate):
-                    if not await self._authenticate(command.key):
-                        return
-                else:
-                    await self._obey(command)
-            if self._once and not self._streams and not self._ended:
-                return  # nothing came of it; otherwise whoever tells the end leaves
+    async def _hear(self, frame: Frame) -> bool:
+        """Carry out what one frame asks for; False when the conversation is over."""
+        commands, answers = self._adapter.receive(frame)
+        for answer in answers:
+            await self._send(answer)
+        for command in commands:
+            if isinstance(command, Authenticate):
+                if not await self._authenticate(command.key):
+                    return False
+            else:
+                await self._obey(command)
+        # When nothing came of the only one; otherwise whoever tells the end leaves.
+        return not self._once or bool(self._streams or self._ended)
 
     async def _authenticate(self, key: str) -> bool:
         try:

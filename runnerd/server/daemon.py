@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qs
 
@@ -25,8 +26,9 @@ from runnerd.protocols import Adapter, Attach, Start, sessions, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox.host import Host, open_host
+from runnerd.sandbox.pool import Pool
 from runnerd.sandbox.pressure import Pressure, sources
-from runnerd.server import activation, address, assets, logs, orphans, overview
+from runnerd.server import activation, address, admin, assets, logs, orphans, overview
 from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
 from runnerd.server.asgi import HttpServer
@@ -65,6 +67,9 @@ FLUSH = 3.0
 
 FIXED = ("listen", "state_dir", "store", "node", "backend", "bubblewrap", "nsjail", "uids")
 """Settings that a running daemon cannot change."""
+
+WAITING_BOXES = 64
+"""Boxes that may wait in the pool, as far as descriptors are reckoned."""
 
 PER_BOX = 16
 RESERVE = 64
@@ -116,7 +121,9 @@ def make_registry(host: Host, languages: toolchains.Toolchains, config: Config, 
     """Sessions of a daemon, which lets nobody in while the host is under pressure."""
     boxes = config.boxes
     pressed = Pressure(sources(host.tree, boxes.pressure_memory, boxes.pressure_cpu))
-    return Registry(host, languages, config, nursery, pressed=pressed)
+    pool = Pool(host, config.pool, pressed)
+    nursery.start_soon(pool.run)
+    return Registry(host, languages, config, nursery, pressed=pressed, pool=pool)
 
 
 class Daemon:
@@ -166,6 +173,7 @@ class Daemon:
                 nursery.start_soon(self._doorkeeper.revocations.run)
                 nursery.start_soon(feed_watchdog)
                 nursery.start_soon(show_status, self._status)
+                nursery.start_soon(admin.serve_admin, self._config.state, partial(admin.overview, self._registry))
                 async with trio.open_nursery() as connections:
                     accepting = trio.CancelScope()
                     nursery.start_soon(self._accept, accepting, sockets, connections)
@@ -336,7 +344,7 @@ class Daemon:
     def _settings(self) -> Settings:
         http = self._config.http
         return Settings(
-            connections=min(http.connections, _room_for_connections(self._config.boxes.max)),
+            connections=min(http.connections, _room_for_connections(self._config.boxes.max + WAITING_BOXES)),
             head_timeout=http.head_timeout,
             head_size=http.head_size,
             send_deadline=http.send_deadline,

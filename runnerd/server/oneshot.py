@@ -25,16 +25,11 @@ class _Exchange:
     """One request as a transport: its body comes in, and then nothing until the client leaves."""
 
     def __init__(self, body: bytes, gone: trio.Event, out: Callable[[Frame], Awaitable[None]]) -> None:
-        self._body: bytes | None = body
-        self._gone, self._out = gone, out
+        self._body, self._gone, self._out = body, gone, out
 
-    async def receive(self) -> Frame | None:
-        body, self._body = self._body, None
-        if body is None:
+    async def listen(self, hear: Callable[[Frame], Awaitable[bool]]) -> None:
+        if await hear(self._body):
             await self._gone.wait()
-            return None
-        await trio.lowlevel.checkpoint()
-        return body
 
     async def send(self, frame: Frame) -> None:
         await self._out(frame)

@@ -1,12 +1,21 @@
 """What the daemon tells of itself: its languages, and counts for Prometheus."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from runnerd.server.http import Language
 from runnerd.server.listener import Listener
 from runnerd.server.metrics import Metric
 from runnerd.session.registry import Status
 from runnerd.toolchains import Toolchains
+
+POOL: tuple[tuple[str, Literal["gauge", "counter"], str], ...] = (
+    ("idle", "gauge", "Boxes that wait for a run."),
+    ("wanted", "gauge", "Boxes that should wait."),
+    ("hits_total", "counter", "Runs that found a waiting box."),
+    ("misses_total", "counter", "Runs that found none."),
+    ("discarded_total", "counter", "Boxes that were thrown away unused."),
+)
 
 
 def languages(toolchains: Toolchains) -> list[Language]:
@@ -35,6 +44,10 @@ def metrics(status: Status, listener: Listener) -> Iterator[Metric]:
         yield Metric("sessions_ended_total", "counter", "Sessions that ended.", count, {"outcome": outcome})
     yield Metric("compilations_total", "counter", "Compile steps that could be kept and were run.", status.compiled)
     yield Metric("compilations_spared_total", "counter", "Compile steps whose products were kept.", status.spared)
+    for name, kind, help in POOL:
+        for stock in status.stocks:
+            labels = {"language": stock.language, "profile": stock.profile, "mode": stock.mode}
+            yield Metric(f"pool_{name}", kind, help, getattr(stock, name.removesuffix("_total")), labels)
     yield Metric("connections", "gauge", "Open connections.", listener.open)
     yield Metric("connections_total", "counter", "Connections that were accepted.", listener.accepted)
     yield Metric("connections_refused_total", "counter", "Connections beyond the maximum.", listener.refused)

@@ -1,11 +1,20 @@
-"""WebSocket connections: the only importer of trio-websocket, which has no time limits of its own."""
+"""WebSocket connections: the only importer of trio-websocket, which has no time limits of its own.
+
+Two of its inner ways are cut short, since every key takes them: a message goes to its hearer in the task that read it,
+without a channel between two tasks, and a lock that is free is taken without a turn of the event loop.
+"""
+
+# The library is pinned; tests/server/test_websocket.py says what of it is relied on here.
+# pyright: reportPrivateUsage=false
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import Context, copy_context
 from dataclasses import dataclass
 
 import trio
-from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection, WebSocketRequest, wrap_server_stream
+import wsproto
+from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
 
 from runnerd.errors import BadRequest
 from runnerd.protocols import Frame
@@ -18,8 +27,11 @@ HANDSHAKE_TIMEOUT = 10.0
 CLOSE_TIMEOUT = 3.0
 NORMAL, GOING_AWAY = 1000, 1001
 VIOLATIONS = (1002, 1007)
-QUEUED_MESSAGES = 1
-"""Messages that wait for the conversation, which takes them at once; more would only be memory for a flood."""
+BURST = 16
+"""Messages that are heard in a row before other tasks get their turn."""
+
+Hear = Callable[[Frame], Awaitable[bool]]
+"""Takes one message; False when it wants no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +46,15 @@ class Keepalive:
 class WebSocketTransport:
     """One accepted connection, as conversations see it. Frames are sent in the order of the calls."""
 
-    def __init__(self, connection: WebSocketConnection) -> None:
+    def __init__(self, connection: "_Connection") -> None:
         self._connection = connection
 
-    async def receive(self) -> Frame | None:
-        """The next message; None when the connection is over."""
-        try:
-            return await self._connection.get_message()
-        except ConnectionClosed:
-            return None
+    async def listen(self, hear: Hear) -> None:
+        """Give each message in turn to `hear`, until it wants no more or the connection is over. Raises what it raises.
+
+        The next message is read when it returns, and it is called in another task.
+        """
+        await self._connection.ear.listen(hear)
 
     async def send(self, frame: Frame) -> None:
         """Send one message. A closed connection swallows it: `receive` tells of the end."""
@@ -55,6 +67,82 @@ class WebSocketTransport:
         """Say why, and wait a little for the client's answer."""
         with trio.move_on_after(CLOSE_TIMEOUT):
             await self._connection.aclose(code, _short(reason))
+
+
+class _Ear:
+    """What the reader's task has in place of its end of a channel. `over`: nobody hears any more, or nothing comes."""
+
+    def __init__(self) -> None:
+        self._hear: Hear | None = None
+        self._context = Context()
+        self._there = trio.Event()
+        self._over = trio.Event()
+        self._problem: Exception | None = None
+        self._count = 0
+
+    async def listen(self, hear: Hear) -> None:
+        self._hear, self._context = hear, copy_context()
+        self._there.set()
+        try:
+            await self._over.wait()
+        finally:
+            self._over.set()
+        if self._problem is not None:
+            raise self._problem
+
+    async def send(self, message: Frame) -> None:
+        if not self._count:
+            await self._there.wait()
+            for variable, value in self._context.items():  # so that the log names the hearer's key and address
+                variable.set(value)
+        if self._over.is_set() or self._hear is None:
+            return
+        try:
+            more = await self._hear(message)
+        except Exception as problem:
+            self._problem, more = problem, False
+        if not more:
+            self._over.set()
+        self._count += 1
+        if self._count % BURST == 0:
+            await trio.lowlevel.checkpoint()
+
+    async def aclose(self) -> None:
+        self._over.set()
+        self._there.set()
+
+    async def __aenter__(self) -> "_Ear":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+class _Connection(WebSocketConnection):
+    def __init__(self, stream: trio.abc.Stream, message_size: int) -> None:
+        super().__init__(
+            stream,
+            wsproto.WSConnection(wsproto.ConnectionType.SERVER),
+            max_message_size=message_size,
+            receive_buffer_size=None,
+        )
+        self.ear = _Ear()
+        self._send_channel = self.ear  # pyright: ignore[reportAttributeAccessIssue]
+
+    async def _send(self, event: wsproto.events.Event) -> None:
+        data = self._wsproto.send(event)
+        try:
+            self._stream_lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._stream_lock.acquire()
+        try:
+            await self._stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await self._abort_web_socket()
+            assert self._close_reason is not None
+            raise ConnectionClosed(self._close_reason) from None
+        finally:
+            self._stream_lock.release()
 
 
 class _Borrowed(trio.abc.Stream):
@@ -126,18 +214,15 @@ async def serve_websocket(
 
 async def _accept(
     nursery: trio.Nursery, stream: ConnectionStream, settings: Keepalive, subprotocol: str | None
-) -> WebSocketConnection | None:
+) -> _Connection | None:
     with trio.move_on_after(HANDSHAKE_TIMEOUT):
         try:
-            request: WebSocketRequest = await wrap_server_stream(
-                nursery,
-                _Borrowed(stream),
-                message_queue_size=QUEUED_MESSAGES,
-                max_message_size=settings.message_size,
-                receive_buffer_size=None,
-            )
+            connection = _Connection(_Borrowed(stream), settings.message_size)
+            nursery.start_soon(connection._reader_task)
+            request = await connection._get_request()
             identity = [(b"X-Request-Id", stream.asked.id.encode())]
-            return await request.accept(subprotocol=subprotocol, extra_headers=identity)
+            await request.accept(subprotocol=subprotocol, extra_headers=identity)
+            return connection
         except (ConnectionClosed, HandshakeError):
             return None
     return None

@@ -15,10 +15,10 @@ from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Launch, Limits, Mode
+from runnerd.session.box_run import START_SECONDS
 from runnerd.session.control import Control
 from runnerd.session.kernel_run import Code, KernelRun
 from runnerd.session.run import Run, environment
-from runnerd.session.session import START_SECONDS
 from runnerd.session.terminals import Terminals
 from runnerd.toolchains import Toolchain
 
@@ -86,7 +86,7 @@ class Kernel:
         self.runs += 1
         spec = replace(self._spec, limits=limits)
         code = Code(self.runs, named[main], main, run.stdin)
-        self._run = KernelRun(id, self._host, spec, run, self, code, asked=asked)
+        self._run = KernelRun(id, spec, run, self, code, asked=asked)
         self._free = trio.Event()
         self._rest.deadline = math.inf
         return self._run

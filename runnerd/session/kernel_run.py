@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from runnerd.errors import BrokenBox, InitRefused, KernelDied, RunnerdError
-from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import BoxSpec, Exit, Outcome
 from runnerd.session.control import Begun, Done, Refused
 from runnerd.session.program import Program
 from runnerd.session.run import Run
 from runnerd.session.session import Session, Verdict
-from runnerd.toolchains import Plan
 
 if TYPE_CHECKING:
     from runnerd.session.kernel import Inside, Kernel
@@ -43,11 +41,9 @@ class KernelRun(Session):
     Whatever ends it but the code itself, an interrupt of it or a refusal ends the kernel too.
     """
 
-    def __init__(
-        self, id: str, host: Host, spec: BoxSpec, run: Run, kernel: "Kernel", code: Code, *, asked: float
-    ) -> None:
+    def __init__(self, id: str, spec: BoxSpec, run: Run, kernel: "Kernel", code: Code, *, asked: float) -> None:
         own = replace(run, mode=kernel.mode, stdin=None)
-        super().__init__(id, host, spec, own, Plan({}, None, (), {}), asked=asked)
+        super().__init__(id, spec, own, asked=asked)
         self._kernel, self._code = kernel, code
         self._early_end = code.stdin is not None  # it is the driver that feeds it
         self._returned = False

@@ -3,18 +3,22 @@
 import logging
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from runnerd.config import Config, Profile
 from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.pool import Kind, Pool, Stock, cold
 from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
+from runnerd.session.box_run import BoxRun, Open
 from runnerd.session.cache import Cache
 from runnerd.session.compiled import Spared, is_volatile, key, made_by
 from runnerd.session.kernel import Kernel, Kernels
+from runnerd.session.kinds import kind_for
 from runnerd.session.run import Run, check, environment, grant
 from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
@@ -41,12 +45,14 @@ class Status:
     draining: bool
     spared: int = 0
     compiled: int = 0
+    stocks: Sequence[Stock] = ()
 
 
 class Registry:
     """Starts sessions as tasks of `nursery`. One that goes wrong takes down neither the others nor the nursery.
 
-    `pressed` says what the host is short of; while it is not "", new runs wait.
+    `pressed` says what the host is short of; while it is not "", new runs wait. Without a `pool` all boxes are
+    cold.
     """
 
     def __init__(
@@ -57,12 +63,15 @@ class Registry:
         nursery: trio.Nursery,
         *,
         pressed: Callable[[], str] = lambda: "",
+        pool: Pool | None = None,
     ) -> None:
         self.sessions: dict[str, Session] = {}
         self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
+        self._pool = pool
         self._cache = Cache(host.state / "cache" / "compiled", config.cache.size) if host.state is not None else None
+        self._keep_ahead()
         self._boxes = trio.CapacityLimiter(config.boxes.max)
         self._queue: set[trio.CancelScope] = set()
         self._door = trio.StrictFIFOLock()
@@ -101,14 +110,14 @@ class Registry:
         if kernels is not None:
             return await self._start_in(kernels, run, chosen, session_id or self.new_id())
         toolchain, plan = self._plan(run)
-        limits = grant(chosen, run.limits, toolchain)
-        binds = self._host.binds(toolchain)
-        spec = self._host.spec(limits, binds=binds, widget=chosen.widget)
+        spec = self._spec(chosen, run, toolchain)
         session_id = session_id or self.new_id()
         asked = trio.current_time()
         await self._admit(session_id)
-        spared = self._spared(toolchain, run, plan, spec, owner, binds)
-        session = Session(session_id, self._host, spec, run, plan, asked=asked, stay=stay, spared=spared)
+        kind = kind_for(toolchain, spec, profile, run)
+        spared = self._spared(toolchain, run, plan, spec.work, owner)
+        opening = self._opening(kind, run)
+        session = BoxRun(session_id, opening, spec, run, plan, asked=asked, stay=stay, spared=spared)
         self._begin(session, self._leave)
         return session
 
@@ -124,7 +133,7 @@ class Registry:
         if kernel is not None:
             session = kernel.take(session_id, run, limits, asked)
         else:
-            spec = self._host.spec(limits, binds=toolchain.binds, widget=profile.widget)
+            spec = self._spec(profile, run, toolchain)
             kernel = Kernel(self.new_id(), self._host, spec, toolchain, run.mode, profile.idle)
             session = kernel.take(session_id, run, limits, asked)
             kernels.add(kernel)
@@ -137,6 +146,24 @@ class Registry:
             self._nursery.start_soon(self._serve_kernel, kernel)
         self._begin(session, lambda _: None)
         return session
+
+    def _opening(self, kind: Kind, run: Run) -> Open:
+        """Limits of its own make a box that no other run would take."""
+        return partial(cold, self._host, kind) if self._pool is None or run.limits else partial(self._pool.box, kind)
+
+    def _keep_ahead(self) -> None:
+        """Have boxes wait for the languages that the configuration names."""
+        if self._pool is None:
+            return
+        for name in self._config.pool.ahead:
+            run = Run(name, {"": b""})
+            try:
+                toolchain = self._toolchain(run)
+            except UnknownLanguage as problem:
+                log.warning("no boxes can be made ahead", extra={"reason": problem.message, "hint": problem.hint})
+                continue
+            spec = self._spec(self.profile("default"), run, toolchain)
+            self._pool.keep(kind_for(toolchain, spec, "default", run))
 
     def profile(self, name: str) -> Profile:
         """Raises NotFound."""
@@ -158,6 +185,9 @@ class Registry:
         self._boxes.total_tokens = config.boxes.max
         if self._cache is not None:
             self._cache.size = config.cache.size
+        if self._pool is not None:
+            self._pool.adopt(config.pool)
+            self._keep_ahead()
 
     def status(self) -> Status:
         return Status(
@@ -169,6 +199,7 @@ class Registry:
             draining=self._draining,
             spared=self._cache.hits if self._cache is not None else 0,
             compiled=self._cache.misses if self._cache is not None else 0,
+            stocks=self._pool.stocks() if self._pool is not None else (),
         )
 
     async def drain(self, deadline: float) -> None:
@@ -191,6 +222,25 @@ class Registry:
         while self._boxes.borrowed_tokens:
             await self._empty.park()
 
+    def _spec(self, profile: Profile, run: Run, toolchain: Toolchain | None) -> BoxSpec:
+        binds = self._host.binds(toolchain)
+        return self._host.spec(grant(profile, run.limits, toolchain), binds=binds, widget=profile.widget)
+
+    def _spared(self, toolchain: Toolchain | None, run: Run, plan: Plan, work: str, owner: str | None) -> Spared | None:
+        """Where what this run's compile step makes is kept; None: nowhere."""
+        settings = self._config.cache
+        owner = EVERYBODY if settings.shared else owner
+        if self._cache is None or not settings.size or owner is None:
+            return None
+        if toolchain is None or toolchain.compiled is None or plan.compile is None:
+            return None
+        if is_volatile(toolchain.compiled, plan.files):
+            return None
+        launch = Launch(plan.compile, environment(run, plan.env, work), run.mode, work, run.window)
+        made = made_by(toolchain, toolchain.compiled, self._host.binds(toolchain))
+        name = key(owner, made, launch, plan.files)
+        return Spared(self._cache, name, toolchain.compiled.products, self._nursery.start_soon)
+
     def _plan(self, run: Run) -> tuple[Toolchain | None, Plan]:
         toolchain = self._toolchain(run)
         if run.argv is not None:
@@ -198,27 +248,6 @@ class Registry:
             return toolchain, Plan(run.files, None, (*run.argv, *run.args), env)
         assert toolchain is not None
         return toolchain, toolchain.plan(run.files, run.main, run.args, run.mode)
-
-    def _spared(
-        self,
-        toolchain: Toolchain | None,
-        run: Run,
-        plan: Plan,
-        spec: BoxSpec,
-        owner: str | None,
-        binds: Iterable[tuple[str, str]],
-    ) -> Spared | None:
-        """Where what this run's compile step makes is kept; None: nowhere."""
-        settings = self._config.cache
-        owner = EVERYBODY if settings.shared else owner
-        compiled = toolchain.compiled if toolchain is not None else None
-        if self._cache is None or not settings.size or toolchain is None or compiled is None or owner is None:
-            return None
-        if plan.compile is None or is_volatile(compiled, plan.files):
-            return None
-        launch = Launch(plan.compile, environment(run, plan.env, spec.work), run.mode, spec.work, run.window)
-        name = key(owner, made_by(toolchain, compiled, binds), launch, plan.files)
-        return Spared(self._cache, name, compiled.products, self._nursery.start_soon)
 
     def _toolchain(self, run: Run) -> Toolchain | None:
         """None for a command of its own. Raises UnknownLanguage."""

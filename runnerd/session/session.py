@@ -1,4 +1,4 @@
-"""One session: a box, the program in it, its output, its timers, its end."""
+"""What all sessions have: a program's input and output, timers, an end. box_run.py, kernel_run.py: where it runs."""
 
 import math
 import signal
@@ -6,30 +6,17 @@ from dataclasses import dataclass
 
 import trio
 
-from runnerd.errors import BadRequest, BoxError, BrokenBox, RunnerdError
-from runnerd.sandbox.box import Box, open_box
-from runnerd.sandbox.host import Host
+from runnerd.errors import BadRequest, BoxError, BrokenBox
+from runnerd.sandbox.box import Box
 from runnerd.sandbox.keeper import Used
-from runnerd.sandbox.process import Process
-from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Outcome, Usage, Window
+from runnerd.sandbox.spec import BoxSpec, Exit, Outcome, Usage, Window
 from runnerd.session.attention import Attention
-from runnerd.session.compiled import Spared
-from runnerd.session.output import OutputChannel
 from runnerd.session.program import INPUT_MAX, Program
-from runnerd.session.run import Run, environment
+from runnerd.session.run import Run
 from runnerd.session.viewer import Ended, Feed, Started, State, StateChange, Viewer
-from runnerd.toolchains import Plan
-
-START_SECONDS = 15.0
-"""A program that a box has not started by then never will be."""
-
-DRAIN_SECONDS = 0.1
-"""How long a pipe that something else keeps open delays the end of a program."""
 
 COMPILE_SECONDS = 60.0
 """Wall time of the compile step, beside the program's own."""
-
-Output = tuple[tuple[OutputChannel, bytes], ...]
 
 _CTRL_C = b"\x03"
 
@@ -73,14 +60,11 @@ class Session:
     def __init__(
         self,
         id: str,
-        host: Host,
         spec: BoxSpec,
         run: Run,
-        plan: Plan,
         *,
         asked: float | None = None,
         stay: Stay | None = None,
-        spared: Spared | None = None,
     ) -> None:
         self.id = id
         self.run = run
@@ -90,7 +74,7 @@ class Session:
         self._asked = trio.current_time() if asked is None else asked
         self.feed = Feed(spec.limits.output, lambda: self._exceed(Outcome.OUTPUT), self._deserted)
         self.log = self.feed.log
-        self._host, self._spec, self._plan, self._spared = host, spec, plan, spared
+        self._spec = spec
         self.stay = stay or Stay()
         self._watched = trio.Event()
         self._scope = trio.CancelScope()
@@ -100,7 +84,7 @@ class Session:
         self._box: Box | None = None
         self._program: Program | None = None
         self._attention: Attention | None = None
-        self._compiling = plan.compile is not None
+        self._compiling = False
         self._early = bytearray()
         self._early_end = False
         self._window = run.window
@@ -182,105 +166,13 @@ class Session:
     # --- its life --------------------------------------------------------------------------------------------------
 
     async def serve(self) -> None:
-        """Run it to its end. Returns when the box is gone, which is after `ended` was told."""
-        try:
-            async with open_box(self._host, self._spec) as box:
-                self._box = box
-                self._note("box")
-                with self._scope:
-                    await self._hold()
-                    await self._steps(box)
-                self._conclude()
-        except RunnerdError as problem:
-            self.abort(Outcome.FAILED, problem.message)
+        """Run it to its end, which is told when this returns."""
+        raise NotImplementedError
 
     def abort(self, outcome: Outcome, message: str) -> None:
         """Tell its end, whatever became of `serve`; unless it has ended."""
         self._decide(Verdict(outcome, message))
         self._conclude()
-
-    async def _hold(self) -> None:
-        """The box is made meanwhile; the client's time begins when it comes."""
-        if self.stay.hold:
-            with trio.move_on_after(self.stay.hold):
-                await self._watched.wait()
-            self._asked = trio.current_time()
-            self.feed.touch()
-
-    async def _steps(self, box: Box) -> None:
-        files: dict[str, bytes] | None = self._plan.files
-        try:
-            spared = await self._spare(box)
-            if self._plan.compile is not None and spared is None:
-                done = await self._step(box, self._plan.compile, files, "compile")
-                if done is None:
-                    self._box_over(box)
-                    return
-                if done.code != 0:
-                    self._judge(box, done, Outcome.COMPILE_ERROR)
-                    return
-                if self._spared is not None:
-                    await self._spared.fill(box, self.log)
-                files = None
-            self._compiling = False
-            done = await self._step(box, self._plan.run, files, "program", spared or ())
-            if done is None:
-                self._box_over(box)
-            else:
-                self._judge(box, done, Outcome.EXITED)
-        except BoxError as problem:
-            self._box_over(box, problem)
-
-    async def _spare(self, box: Box) -> Output | None:
-        """What a compile step wrote that need not be run, since what it made is in the box now."""
-        if self._spared is None:
-            return None
-        with trio.move_on_after(START_SECONDS):
-            entry = await self._spared.spare(box)
-            return entry.output if entry is not None else None
-        raise BoxError(f"the box did not come up within {START_SECONDS:g} s")
-
-    async def _step(
-        self, box: Box, argv: tuple[str, ...], files: dict[str, bytes] | None, name: str, before: Output = ()
-    ) -> Exit | None:
-        """Run one process to its end; None when the box ended first. Its output is in the log then, all of it, after
-        what came `before`."""
-        work = self._spec.work
-        launch = Launch(argv, environment(self.run, self._plan.env, work), self.run.mode, work, self._window)
-        process: Process | None = None
-        with trio.move_on_after(START_SECONDS):
-            process = await box.start(launch, files)
-        if process is None:
-            raise BoxError(f"the box did not start {argv[0]} within {START_SECONDS:g} s")
-        self._note(name)
-        self._since = trio.current_time()
-        self._exit = None
-        program: Program | None = None
-        try:
-            async with trio.open_nursery() as nursery:
-                self._program = program = Program(process, self.feed, nursery)
-                for channel, data in before:
-                    self.feed.append(channel, data)
-                if name == "program":
-                    self._begin(box, program, nursery)
-                elif process.mode == "pipes":
-                    program.close_input()
-                self._tell_started()
-                nursery.start_soon(self._keep_time)
-                await process.exited.wait()
-                if process.mode == "pipes":
-                    with trio.move_on_after(DRAIN_SECONDS):
-                        await program.drained.wait()
-                nursery.cancel_scope.cancel()
-        finally:
-            self._program = self._attention = None
-            self._exit = process.exit
-            if program is not None:
-                program.take_rest()
-                program.close()
-        if name == "compile":
-            box.release(process)
-        return process.exit
 
     def _begin(self, box: Box, program: Program, nursery: trio.Nursery) -> None:
         """The program itself runs: it gets what was written early, and its waiting is told."""

@@ -157,6 +157,7 @@ class FakeRegistry:
             draining=self.draining,
             spared=0,
             compiled=0,
+            stocks=(),
         )
 
     async def drain(self, deadline: float) -> None:

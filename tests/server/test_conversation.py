@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -77,8 +77,10 @@ class MemoryTransport:
         self.may_send.set()
         self.closed: tuple[int, str] | None = None
 
-    async def receive(self) -> Frame | None:
-        return await self._out.receive()
+    async def listen(self, hear: Callable[[Frame], Awaitable[bool]]) -> None:
+        while (frame := await self._out.receive()) is not None:
+            if not await hear(frame):
+                return
 
     async def send(self, frame: Frame) -> None:
         async with self._order:

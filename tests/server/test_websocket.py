@@ -1,5 +1,6 @@
 """The terminal's WebSocket over real sockets: trio-websocket's gaps, and clients that behave badly."""
 
+import inspect
 import json
 import struct
 from pathlib import Path
@@ -7,12 +8,15 @@ from typing import Any
 
 import pytest
 import trio
+import trio.lowlevel
+import trio_websocket
 from server_fakes import HEAD, Client, Served, read_all, serve, until
 from trio.testing import MockClock
 from trio_websocket import ConnectionClosed
 
 from runnerd.errors import BadRequest
-from runnerd.server.websocket import choose_subprotocol
+from runnerd.server import logs
+from runnerd.server.websocket import BURST, _Ear, choose_subprotocol
 from runnerd.session.viewer import CHUNK
 from runnerd.store.database import open_store
 
@@ -232,3 +236,97 @@ async def test_closing_is_answered(tmp_path: Path) -> None:
         await stream.send_all(b"\x88\x82\0\0\0\0\x03\xe8")
         assert await stream.receive_some() == b"\x88\x02\x03\xe8"
         assert await stream.receive_some() == b""
+
+
+def test_what_is_relied_on_inside_the_library() -> None:
+    """It is pinned; should a newer one differ here, server/websocket.py has to follow."""
+    library = trio_websocket.WebSocketConnection
+    reader = inspect.getsource(library._reader_task)
+    assert "async with self._send_channel:" in reader
+    assert "await self._send_channel.send(msg)" in inspect.getsource(library._handle_message_event)
+    assert "await self._stream.send_all(data)" in inspect.getsource(library._send)
+    wrap = inspect.getsource(trio_websocket.wrap_server_stream)
+    assert "nursery.start_soon(connection._reader_task)" in wrap
+    assert "request = await connection._get_request()" in wrap
+
+
+async def test_a_flood_of_messages_leaves_others_their_turn() -> None:
+    ear, heard, turns = _Ear(), 0, 0
+
+    async def hear(message: str | bytes) -> bool:
+        nonlocal heard
+        heard += 1
+        return heard < 1000
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        nursery.start_soon(ear.listen, hear)
+        for _ in range(1000):
+            await ear.send(b"x")
+        assert turns >= 1000 / BURST / 2
+        nursery.cancel_scope.cancel()
+
+
+async def test_messages_wait_for_who_hears_them_and_then_come_in_order() -> None:
+    ear, heard = _Ear(), list[str | bytes]()
+
+    async def hear(message: str | bytes) -> bool:
+        await trio.lowlevel.checkpoint()
+        heard.append(message)
+        return message != b"3"
+
+    async def read() -> None:
+        async with ear:
+            for number in range(6):
+                await ear.send(str(number).encode())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        assert heard == []
+        await ear.listen(hear)
+    assert heard == [b"0", b"1", b"2", b"3"]
+
+
+async def test_what_a_hearer_raises_is_its_owners() -> None:
+    ear = _Ear()
+
+    async def hear(message: str | bytes) -> bool:
+        raise ValueError(message)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ear.send, "x")
+        with pytest.raises(ValueError, match="x"):
+            await ear.listen(hear)
+
+
+async def never(message: str | bytes) -> bool:
+    raise AssertionError(message)
+
+
+async def test_a_connection_that_ends_without_a_message_ends_the_listening() -> None:
+    ear = _Ear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ear.aclose)
+        await ear.listen(never)
+
+
+async def test_a_hearer_speaks_with_its_owners_voice() -> None:
+    """What is bound to the log by the task that listens is written by what it hears, in whichever task."""
+    ear, seen = _Ear(), list[object]()
+
+    async def hear(message: str | bytes) -> bool:
+        seen.append(dict(logs._bound.get() or {}))
+        return False
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ear.send, "x")
+        logs.bind(key="k_1")
+        await ear.listen(hear)
+    assert seen == [{"key": "k_1"}]

@@ -11,10 +11,11 @@ import pytest
 import trio
 
 from runnerd.errors import BrokenBox
+from runnerd.sandbox import pool
 from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
-from runnerd.session import attention, session
+from runnerd.session import attention
 
 
 @dataclass
@@ -175,6 +176,6 @@ class World:
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """Replaces boxes, and the look into them, below the session."""
     world = World()
-    monkeypatch.setattr(session, "open_box", world.open_box)
+    monkeypatch.setattr(pool, "open_box", world.open_box)
     monkeypatch.setattr(attention, "waits_for_input", world.waits_for_input)
     return world

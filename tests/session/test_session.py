@@ -5,6 +5,7 @@ import signal
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import pytest
@@ -13,11 +14,13 @@ import trio.testing
 
 from runnerd.errors import BadRequest, BoxError, BrokenBox, InitRefused, SetupError
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.pool import Kind, cold
 from runnerd.sandbox.spec import BoxSpec, Exit, Limits, Outcome, Window
+from runnerd.session.box_run import DRAIN_SECONDS, START_SECONDS, BoxRun
 from runnerd.session.output import Chunk
 from runnerd.session.program import INPUT_MAX
 from runnerd.session.run import Run
-from runnerd.session.session import COMPILE_SECONDS, DRAIN_SECONDS, START_SECONDS, Session, Stay
+from runnerd.session.session import COMPILE_SECONDS, Session, Stay
 from runnerd.session.viewer import Ended, Started, Viewer
 from runnerd.toolchains import Plan
 
@@ -38,7 +41,9 @@ async def serving(
 ) -> AsyncGenerator[tuple[Session, Viewer]]:
     world.programs = list(programs)
     plan = Plan({"main.py": b"code"}, compile, ("python3", "main.py"), {"OWN": "1"})
-    session = Session("n1-test", cast(Host, None), BoxSpec(limits=limits), run, plan, stay=Stay(detach=detach))
+    spec = BoxSpec(limits=limits)
+    opening = partial(cold, cast(Host, None), Kind(spec))
+    session = BoxRun("n1-test", opening, spec, run, plan, stay=Stay(detach=detach))
     viewer = session.viewer()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(session.serve)

@@ -39,12 +39,13 @@ struct shared {
     struct init_exit usage;
 };
 
-/* leader.c: open both sides of a program's terminals or pipes. The number of `ours`, or -errno with nothing left open. */
-int open_stdio(const struct init_start *start, int stdio[3], int ours[3]);
+/* leader.c: open both sides of a program's terminals or pipes. The number of `ours`, or -errno with nothing left open.
+ * stdio[3] is for what comes along as the program's descriptor 3, and left alone. */
+int open_stdio(const struct init_start *start, int stdio[4], int ours[3]);
 void close_all(const int *fds, int count);
 
 /* leader.c: the life of a leader, in a process of its own (see init.h). */
-_Noreturn void lead(const struct request *request, const int stdio[3], struct shared *shared);
+_Noreturn void lead(const struct request *request, const int stdio[4], struct shared *shared);
 struct init_exit usage_of(const struct rusage *usage);
 
 /* leader.c: two scopes of SIGNAL (the third is kill(-1)). */

@@ -122,7 +122,8 @@ static void pass_on(struct program *program) {
         tell_exit(program, news->status, &news->usage);
 }
 
-static int start_program(void) {
+/* `fd` becomes the program's descriptor 3, -1 = none. */
+static int start_program(int fd) {
     struct program *program = programs;
     while (program < programs + INIT_PROGRAMS_MAX && program->used)
         program++;
@@ -130,7 +131,8 @@ static int start_program(void) {
         return -EEXIST;
     if (program == programs + INIT_PROGRAMS_MAX)
         return -EAGAIN;
-    int stdio[3];
+    int stdio[4];
+    stdio[3] = fd; /* stays the caller's */
     *program = (struct program){.used = true, .tag = request.head.tag, .mode = request.start.mode};
     program->count = open_stdio(&request.start, stdio, program->fds);
     if (program->count < 0) {
@@ -183,7 +185,7 @@ static void serve(int fd) {
     case INIT_RELEASE:
         result = request.head.op == INIT_FILTER     ? load_filter(&request)
                  : request.head.op == INIT_LANDLOCK ? restrict_writing(&request)
-                 : request.head.op == INIT_START    ? start_program()
+                 : request.head.op == INIT_START    ? start_program(fd)
                                                     : release_program();
         if (result < 0)
             answer_result(result);

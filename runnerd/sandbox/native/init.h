@@ -32,7 +32,8 @@
  *  OPEN      payload: path NUL                                    0 + one O_RDONLY|O_NONBLOCK|O_NOFOLLOW descriptor of
  *                                                                 a regular file or folder, or -errno
  *  START     payload: struct init_start, then cwd NUL,            a = pid in the box; fds by mode (below); or -errno
- *            argv NUL..., env NUL...                              (of the PTY, chdir or execve)
+ *            argv NUL..., env NUL... [+ one descriptor,           (of the PTY, chdir or execve)
+ *            which becomes the program's descriptor 3]
  *  SIGNAL    a = tag of the program's START, b = signal,          0 or -errno (ESRCH: gone; EAGAIN: TREE forks faster
  *            c = scope (below)                                    than it can be found: use BOX)
  *  RELEASE   a = tag of the program's START                       only on failure (ESRCH: gone; EBUSY: START is not answered

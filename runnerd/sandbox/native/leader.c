@@ -134,7 +134,7 @@ void close_all(const int *fds, int count) {
             close(fds[i]);
 }
 
-int open_stdio(const struct init_start *start, int stdio[3], int ours[3]) {
+int open_stdio(const struct init_start *start, int stdio[4], int ours[3]) {
     int opened = 0;
     for (int fd = 0; fd < 3; fd++)
         stdio[fd] = ours[fd] = -1;
@@ -159,18 +159,21 @@ int open_stdio(const struct init_start *start, int stdio[3], int ours[3]) {
     return start->mode == INIT_PIPES ? 3 : start->mode == INIT_SPLIT ? 2 : 1;
 }
 
-/* Make the program's stdio this process's only descriptors, and the first terminal its controlling one. */
-static int take_stdio(const struct init_start *start, const int stdio[3]) {
+/* Make the program's stdio, and what came along for it, this process's only descriptors, and the first terminal its
+ * controlling one. */
+static int take_stdio(const struct init_start *start, const int stdio[4]) {
     for (int fd = 0; fd < 3; fd++)
         if (dup2(stdio[fd] < 0 ? stdio[0] : stdio[fd], fd) < 0)
             return -1;
-    if (syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
+    if (stdio[3] >= 0 && dup2(stdio[3], 3) < 0) /* over the daemon's socket, which is not this process's */
+        return -1;
+    if (syscall(SYS_close_range, stdio[3] >= 0 ? 4U : 3U, ~0U, 0U) < 0)
         return -1;
     return start->mode == INIT_PIPES ? 0 : ioctl(STDIN_FILENO, TIOCSCTTY, 1);
 }
 
 /* The program's pid, or -errno. */
-static pid_t start_program(const struct request *request, const int stdio[3], struct shared *shared) {
+static pid_t start_program(const struct request *request, const int stdio[4], struct shared *shared) {
     static alignas(16) char stack[32 * 1024];
     struct launch launch = {request, shared, 0};
     if (setsid() < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0 || take_stdio(&request->start, stdio) < 0)
@@ -195,7 +198,7 @@ struct init_exit usage_of(const struct rusage *usage) {
     };
 }
 
-void lead(const struct request *request, const int stdio[3], struct shared *shared) {
+void lead(const struct request *request, const int stdio[4], struct shared *shared) {
     /* All of them: what is typed or sent reaches the program, never the leader. */
     set_blocked(~0ULL);
     const pid_t pid = start_program(request, stdio, shared);
@@ -205,7 +208,7 @@ void lead(const struct request *request, const int stdio[3], struct shared *shar
         _exit(1);
     }
     /* The program's end is seen on the daemon's side only when nobody else holds the program's. */
-    for (int fd = 0; fd < 3; fd++)
+    for (int fd = 0; fd < 4; fd++)
         close(fd);
     say(shared, RUNNING);
 

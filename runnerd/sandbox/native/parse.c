@@ -72,7 +72,7 @@ int parse_request(char *message, size_t length, bool descriptor, struct request 
         return -EINVAL;
     memcpy(head, message, sizeof *head);
     struct cursor rest = {message + sizeof *head, length - sizeof *head};
-    if (descriptor && head->op != INIT_WRITE)
+    if (descriptor && head->op != INIT_WRITE && head->op != INIT_START)
         return -EINVAL;
 
     switch (head->op) {
