@@ -12,8 +12,11 @@ import trio
 from runnerd import toolchains
 from runnerd.config import Cache as Settings
 from runnerd.config import Config
-from runnerd.sandbox.box import open_box
+from runnerd.config import Pool as PoolSettings
+from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.pool import Pool
+from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import Launch, Limits, Mode, Outcome, Window
 from runnerd.session.compiled import made_by, take
 from runnerd.session.output import Chunk
@@ -207,6 +210,35 @@ async def test_many_at_a_time(own: Host) -> None:
             nursery.start_soon(one, number)
     async with registering(own) as registry:
         assert "compile" not in (await finish(registry, c()))[0].timings
+
+
+async def test_in_a_box_that_had_waited_or_broke_meanwhile(own: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that finds a dead box goes on in another; what the compiler wrote is told once."""
+    assert await twice(own, c(WARNS))
+    config, start = Config(pool=PoolSettings(ahead=(), ceiling=1)), Box.start
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            pool = Pool(own, config.pool)
+            nursery.start_soon(pool.run)
+            registry = Registry(own, LANGUAGES, config, nursery, pool=pool)
+            _, expected = await finish(registry, c(WARNS))
+            for broken in (False, True):
+                while not any(stock.idle for stock in pool.stocks()):
+                    await trio.sleep(0.01)
+                hits = sum(stock.hits for stock in pool.stocks())
+                if broken:  # once it has been found fit
+
+                    async def end_first(box: Box, *more: Any, **options: Any) -> Process:
+                        monkeypatch.setattr(Box, "start", start)
+                        box.kill()
+                        return await start(box, *more, **options)
+
+                    monkeypatch.setattr(Box, "start", end_first)
+                ended, written = await finish(registry, c(WARNS))
+                assert (ended.code, written, "compile" in ended.timings) == (3, expected, False)
+                assert sum(stock.hits for stock in pool.stocks()) == hits + 1
+            assert registry.status().spared == 4  # it was looked for anew in the second box
+            nursery.cancel_scope.cancel()
 
 
 async def test_a_program_cannot_change_what_is_kept(own: Host) -> None:
