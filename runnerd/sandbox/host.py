@@ -145,7 +145,7 @@ def open_host(
             null=null,
             uids=uids,
             state=state_dir,
-            prepared=Prepared(state_dir / "prepared" if state_dir is not None else None),
+            prepared=Prepared((state_dir / "prepared").absolute() if state_dir is not None else None),
             _shown=shown,
         )
 
