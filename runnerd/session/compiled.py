@@ -46,8 +46,8 @@ def key(owner: str, made_by: object, launch: Launch, files: Mapping[str, bytes])
     """
     window = None if launch.mode == "pipes" else (launch.window.rows, launch.window.cols)
     argv = [_exact(word) for word in launch.argv]
-    env = sorted((_exact(name), _exact(value)) for name, value in launch.env.items())
-    named = sorted((_exact(path), data) for path, data in files.items())
+    env = [(_exact(name), _exact(value)) for name, value in launch.env.items()]
+    named = [(_exact(path), data) for path, data in files.items()]  # in order: "a" and "./a" are one file, the later
     all_of_it = ("runnerd compiled 1", owner, made_by, argv, env, launch.mode, launch.cwd, window, named)
     return hashlib.sha256(msgspec.msgpack.encode(all_of_it)).hexdigest()
 

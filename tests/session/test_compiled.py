@@ -121,6 +121,17 @@ async def test_what_differs_is_compiled(own: Host, other: Run) -> None:
     assert not await twice(own, c(), other)
 
 
+async def test_two_names_of_one_file(own: Host) -> None:
+    one, other = b"int main(void) { return 1; }", b"int main(void) { return 2; }"
+    async with registering(own) as registry:
+        for first, second, code in ((one, other, 2), (other, one, 1)):
+            run = Run("c", {"main.c": first, "./main.c": second}, main="main.c", mode="pipes")
+            assert (await finish(registry, run))[0].code == code
+    for files, code in (({"main.c": one, "./main.c": other}, 2), ({"./main.c": other, "main.c": one}, 1)):
+        async with registering(own) as registry:
+            assert (await finish(registry, Run("c", files, main="main.c", mode="pipes")))[0].code == code
+
+
 async def test_the_program_s_own_input_is_no_input_of_the_compiler(own: Host) -> None:
     assert await twice(own, c(), c(args=("a",), stdin=b"text", limits={"wall": 5.0}, window=Window(9, 9)))
 
