@@ -101,7 +101,7 @@ class BoxRun(Session):
                 if done.code != 0:
                     self._judge(box, done, Outcome.COMPILE_ERROR)
                     return
-                if self._spared is not None:
+                if self._spared is not None and self._window == self.run.window:
                     await self._spared.fill(box, self.log)
                 files = None
             self._compiling = False
@@ -119,7 +119,7 @@ class BoxRun(Session):
 
     async def _spare(self, box: Box) -> Output | None:
         """What a compile step wrote that need not be run, since what it made is in the box now."""
-        if self._spared is None:
+        if self._spared is None or self._window != self.run.window:  # it was resized since
             return None
         with trio.move_on_after(START_SECONDS):
             entry = await self._spared.spare(box)
