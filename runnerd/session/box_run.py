@@ -92,7 +92,7 @@ class BoxRun(Session):
         box = ready.box
         files: dict[str, bytes] | None = self._plan.files
         try:
-            before = await self._spare(box)
+            before = await self._spare(ready)
             if self._plan.compile is not None and before is None:
                 done = await self._step(ready, self._plan.compile, files, "compile")
                 if done is None:
@@ -117,13 +117,19 @@ class BoxRun(Session):
         except BoxError as problem:
             self._box_over(box, problem)
 
-    async def _spare(self, box: Box) -> Output | None:
+    async def _spare(self, ready: Ready) -> Output | None:
         """What a compile step wrote that need not be run, since what it made is in the box now."""
         if self._spared is None or self._window != self.run.window:  # it was resized since
             return None
         with trio.move_on_after(START_SECONDS):
-            entry = await self._spared.spare(box)
-            return entry.output if entry is not None else None
+            entry = await self._spared.spare(ready.box)
+            if entry is None:
+                return None
+            if (compiler := ready.zygotes.pop("compile", None)) is not None:  # the program should be alone
+                await ready.box.signal(compiler.process, signal.SIGKILL, "tree")
+                ready.box.release(compiler.process)
+                compiler.process.close()
+            return entry.output
         raise BoxError(f"the box did not come up within {START_SECONDS:g} s")
 
     async def _step(
@@ -179,7 +185,8 @@ class BoxRun(Session):
         if zygote is not None:
             if files:
                 await box.write_all(files)
-            zygote.process.resize(self._window)
+            if self._window != zygote.launch.window:
+                zygote.process.resize(self._window)
             if zygote.go(further(argv, zygote.launch.argv), self.run.env):
                 return zygote.process
         work = self._spec.work

@@ -273,6 +273,31 @@ async def test_classes_of_java(own: Host) -> None:
     assert await twice(own, Run("java", files, main="Main.java", mode="pipes"))
 
 
+async def test_a_compiler_that_waits_in_the_box_is_gone_when_it_was_spared(own: Host) -> None:
+    """What the program sees of the box is what it sees after a compilation."""
+    if LANGUAGES.missing(LANGUAGES.get("java")):
+        pytest.skip("no Java")
+    code = (
+        b"import java.io.File;\npublic class Main { public static void main(String[] a) {\n"
+        b'  System.out.println(new File("/proc").list((d, n) -> Character.isDigit(n.charAt(0))).length); } }'
+    )
+    config, run = Config(pool=PoolSettings(ahead=(), ceiling=1)), Run("java", {"": code}, mode="pipes")
+    with trio.fail_after(PATIENCE):
+        async with trio.open_nursery() as nursery:
+            pool = Pool(own, config.pool)
+            nursery.start_soon(pool.run)
+            registry = Registry(own, LANGUAGES, config, nursery, pool=pool)
+            ended, cold = await finish(registry, run)
+            assert "compile" in ended.timings
+            while not any(stock.idle for stock in pool.stocks()):
+                await trio.sleep(0.01)
+            ended, warm = await finish(registry, run)
+            assert "compile" not in ended.timings
+            assert sum(stock.hits for stock in pool.stocks()) == 1
+            assert warm == cold == [("stdout", b"3\n")]
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_product_that_does_not_fit_is_compiled(own: Host) -> None:
     big = c(b"char big[6 << 20] = {1}; int main(void) { return 5; }")
     assert await twice(own, big)
