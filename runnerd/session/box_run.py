@@ -183,11 +183,12 @@ class BoxRun(Session):
     ) -> Process:
         """The process that waits for this step, or a new one."""
         if zygote is not None:
-            if files:
+            file = next(iter(files.items())) if files and zygote.writes(files) else None
+            if files and file is None:
                 await box.write_all(files)
             if self._window != zygote.launch.window:
                 zygote.process.resize(self._window)
-            if zygote.go(further(argv, zygote.launch.argv), self.run.env):
+            if zygote.go(further(argv, zygote.launch.argv), self.run.env, file):
                 return zygote.process
         work = self._spec.work
         launch = Launch(argv, environment(self.run, self._plan.env, work), self.run.mode, work, self._window)
