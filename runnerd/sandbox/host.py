@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runnerd.config import Backend, Config
+from runnerd.config import Backend, Config, default_state_dir
 from runnerd.errors import SetupError
 from runnerd.resources import folder
 from runnerd.sandbox import bubblewrap, mounts, nsjail, seccomp
@@ -145,7 +145,7 @@ def open_host(
             null=null,
             uids=uids,
             state=state_dir,
-            prepared=Prepared((state_dir / "prepared").absolute() if state_dir is not None else None),
+            prepared=_prepared(state_dir),
             _shown=shown,
         )
 
@@ -215,6 +215,12 @@ def _cache(state_dir: Path | None) -> Path | None:
     except OSError:
         return None
     return cache
+
+
+def _prepared(state_dir: Path | None) -> Prepared:
+    """What was prepared for this daemon, or else at set-up."""
+    states = (state_dir, default_state_dir()) if state_dir is not None else ()
+    return Prepared(*((state / "prepared").absolute() for state in states))
 
 
 def _make_etc(etc: Path) -> None:

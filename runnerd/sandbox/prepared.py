@@ -34,10 +34,10 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Prepared:
-    """What is prepared in the folder `base`. None: nothing is."""
+    """What is prepared in these folders; the first that has it fresh counts."""
 
-    def __init__(self, base: Path | None) -> None:
-        self.base = base
+    def __init__(self, *bases: Path) -> None:
+        self._bases = bases
         self._found: dict[str, tuple[float, Path | None]] = {}
 
     def binds(self, toolchain: Toolchain) -> tuple[tuple[str, str], ...]:
@@ -47,13 +47,13 @@ class Prepared:
 
     def find(self, toolchain: Toolchain) -> Path | None:
         """The folder of what is prepared, as it was at most LOOK seconds ago."""
-        if toolchain.prepare is None or self.base is None:
+        if toolchain.prepare is None:
             return None
         looked, found = self._found.get(toolchain.id, (-LOOK, None))
         now = time.monotonic()
         if now - looked >= LOOK:
-            fresh = (each for each in folders(self.base, toolchain) if _fresh(each, digest(toolchain)))
-            found = next(fresh, None)
+            every = (each for base in self._bases for each in folders(base, toolchain))
+            found = next((each for each in every if _fresh(each, digest(toolchain))), None)
             self._found[toolchain.id] = now, found
         return found
 

@@ -127,6 +127,7 @@ class BoxRun(Session):
                 return None
             if (compiler := ready.zygotes.pop("compile", None)) is not None:  # the program should be alone
                 await ready.box.signal(compiler.process, signal.SIGKILL, "tree")
+                await compiler.process.exited.wait()
                 ready.box.release(compiler.process)
                 compiler.process.close()
             return entry.output
