@@ -40,12 +40,14 @@ class Driver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the program of one step is started ahead of it (docs/warm.md).
 
-    `command` replaces the step's own words, which it is then given as arguments but for the first. `env` is added while
-    it waits; {NAME} there is the variable's own value. `cold` are beginnings of names of variables that are read before
-    it waits: a run that sets one needs a fresh start.
+    `command` replaces the step's own words, which it is then given as arguments but for the first; {work} there is the
+    folder of the program's files. `cwd` is where it waits; without it, that folder. `env` is added while it waits, where
+    {NAME} is the variable's own value. `cold` are beginnings of names of variables that are read before it waits: a run
+    that sets one needs a fresh start.
     """
 
     command: tuple[str, ...] | None = None
+    cwd: str | None = None
     env: dict[str, str] = {}
     cold: tuple[str, ...] = ()
 

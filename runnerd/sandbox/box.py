@@ -83,7 +83,7 @@ class Box:
     ) -> Process:
         """Write `files` (paths relative to the work tree), then start a program. One round trip in all.
 
-        `descriptor` becomes the program's 3; it stays the caller's.
+        `descriptor` becomes the program's 60; it stays the caller's.
 
         Raises InitRefused with the box's errno (a file that cannot be written, an unknown program), BrokenBox.
         """

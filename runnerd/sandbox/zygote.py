@@ -1,6 +1,6 @@
 """Zygotes: the very program of a run, started ahead of it, which waits just before it looks at its source.
 
-It is started as it would be by the run, on the same terminal or pipes, but for one more descriptor, 3: a socket. There
+It is started as it would be by the run, on the same terminal or pipes, but for one more descriptor, 60: a socket. There
 it says that it waits (one byte), is told to go on (one packet of NUL-terminated strings: the number of further
 arguments, the arguments, then NAME=VALUE of each further variable), and says that it does (one byte). The socket's end
 tells it to end.

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish, run
 
 from .conftest import Attack
-from .layers import handing_down, without
+from .layers import handing_down, showing, without
 
 pytestmark = pytest.mark.attack
 
@@ -120,6 +121,21 @@ async def test_nothing_of_the_host_is_there(host: Host, path: str) -> None:
     assert "No such file" in (await run(host, "ls", "-d", path)).stderr
 
 
+@pytest.mark.parametrize("path", ["/sys", "/home", "/root"])
+async def test_what_would_be_there_if_it_were_shown(host: Host, spec: BoxSpec, tmp_path: Path, path: str) -> None:
+    """The same box with one folder of the host more; the box's uid must be able to reach that."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(path) if path == "/sys" else Path(name)
+        folder.chmod(0o755) if path != "/sys" else None
+        seen = "kernel" if path == "/sys" else "hosts-own"
+        if path != "/sys":
+            (folder / seen).write_text("secret")
+        look = ("sh", "-c", f"ls {path}; cat {path}/hosts-own 2>/dev/null; true")
+        assert seen not in (await run(host, *look, spec=spec)).stdout
+        shown = await run(host, *look, spec=spec, recipe=showing(host, spec, folder, path))
+        assert seen in shown.stdout.split()
+
+
 def exposed(host: Host, spec: BoxSpec, *argv: str) -> str:
     """What a program says in this box's namespaces when started by an ordinary subprocess, which hands all of its
     environment and descriptors down, and without init."""
@@ -194,6 +210,15 @@ async def test_abstract_sockets_of_the_host_are_out_of_reach(host: Host, spec: B
         shared = without(host, spec, "own network")
         bare = replace(spec, landlock=())
         assert (await run(host, *command, spec=bare, recipe=shared)).stdout == "connected\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the network to reach")
+async def test_addresses_outside_are_out_of_reach(host: Host) -> None:
+    """In a network that is made for it; nothing leaves the machine."""
+    command = ("unshare", "--net", sys.executable, "-m", "tests.attacks.outside", host.backend)
+    ran = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.stdout.decode().split() == ["ENETUNREACH", "connected"]
 
 
 async def test_there_is_no_network_but_loopback(host: Host) -> None:

@@ -18,10 +18,10 @@ from .running import ENV, finish
 WAITING = {"PYTHONPATH": "/opt/runnerd/support/python-zygote"}
 PYTHON = Launch(("python3", "main.py"), {**ENV, **WAITING}, "pipes")
 READER = (
-    "import os; os.write(3, b'1'); words = os.read(3, 1 << 18)\n"
+    "import os; os.write(60, b'1'); words = os.read(60, 1 << 18)\n"
     "if not words: os._exit(0)\n"
-    "os.write(3, b'1')\n"
-    "os.close(3); print(words.decode().split(chr(0)), sorted(os.listdir('/proc/self/fd')))"
+    "os.write(60, b'1')\n"
+    "os.close(60); print(words.decode().split(chr(0)), sorted(os.listdir('/proc/self/fd')))"
 )
 PLAIN = Launch(("python3", "-c", READER), ENV, "pipes")
 

@@ -55,7 +55,9 @@ def test_it_starts_as_the_run_would_but_for_what_makes_it_wait(toolchain: toolch
     run = Run(toolchain.id, HELLO, mode=mode)  # type: ignore[arg-type]
     ((_, launch),) = launches(toolchain, run, "/work")
     plan = toolchain.plan(run.files, None, (), mode)
-    assert launch.argv == plan.run
+    # Node looks at its folder before it waits, and must find nothing there that it would remember.
+    node = (("/opt/node/bin/node", "/work/main.js"), "/opt")
+    assert (launch.argv, launch.cwd) == (node if toolchain is NODE else (plan.run, "/work"))
     added = set(toolchain.zygotes["program"].env)
     fresh = environment(run, plan.env, "/work")
     assert {name: text for name, text in launch.env.items() if name not in added} == {

@@ -40,7 +40,7 @@ struct shared {
 };
 
 /* leader.c: open both sides of a program's terminals or pipes. The number of `ours`, or -errno with nothing left open.
- * stdio[3] is for what comes along as the program's descriptor 3, and left alone. */
+ * stdio[3] is for what comes along as the program's INIT_ALONG, and left alone. */
 int open_stdio(const struct init_start *start, int stdio[4], int ours[3]);
 void close_all(const int *fds, int count);
 

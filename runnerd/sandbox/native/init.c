@@ -122,7 +122,7 @@ static void pass_on(struct program *program) {
         tell_exit(program, news->status, &news->usage);
 }
 
-/* `fd` becomes the program's descriptor 3, -1 = none. */
+/* `fd` becomes the program's INIT_ALONG, -1 = none. */
 static int start_program(int fd) {
     struct program *program = programs;
     while (program < programs + INIT_PROGRAMS_MAX && program->used)

@@ -33,7 +33,7 @@
  *                                                                 a regular file or folder, or -errno
  *  START     payload: struct init_start, then cwd NUL,            a = pid in the box; fds by mode (below); or -errno
  *            argv NUL..., env NUL... [+ one descriptor,           (of the PTY, chdir or execve)
- *            which becomes the program's descriptor 3]
+ *            which becomes the program's INIT_ALONG]
  *  SIGNAL    a = tag of the program's START, b = signal,          0 or -errno (ESRCH: gone; EAGAIN: TREE forks faster
  *            c = scope (below)                                    than it can be found: use BOX)
  *  RELEASE   a = tag of the program's START                       only on failure (ESRCH: gone; EBUSY: START is not answered
@@ -67,6 +67,7 @@
 #include <stdint.h>
 
 #define INIT_SOCKET 3
+#define INIT_ALONG 60 /* so high that a program's own descriptors have the numbers that they always have */
 #define INIT_MESSAGE_MAX (96 * 1024)
 #define INIT_PROGRAMS_MAX 64 /* started and not released yet; beyond: -EAGAIN */
 #define INIT_STRINGS_MAX 8192 /* argc + envc; beyond: -E2BIG */

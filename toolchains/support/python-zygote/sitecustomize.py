@@ -1,12 +1,11 @@
 """Makes a Python that was started ahead wait, before it opens its program's file, until there is a program for it.
 
-Descriptor 3 is a socket: one byte out says that it waits; one packet comes, the number of further arguments, the
+Descriptor 60 is a socket: one byte out says that it waits; one packet comes, the number of further arguments, the
 arguments, and NAME=VALUE of further variables, each with a NUL at its end; another byte says that it was taken. The
 socket's end means that there is no program.
 Then it forgets itself, as if it had never been here: whoever is the next `sitecustomize` on sys.path is imported.
 """
 
-import contextlib
 import os
 import sys
 
@@ -20,12 +19,12 @@ sys.path.remove(_folder)
 sys.path_importer_cache.pop(_folder, None)
 del sys.modules["sitecustomize"]
 
-os.write(3, b"1")
-_words = os.read(3, 1 << 18).split(b"\0")
+os.write(60, b"1")
+_words = os.read(60, 1 << 18).split(b"\0")
 if len(_words) < 2:
     os._exit(0)
-os.write(3, b"1")
-os.close(3)
+os.write(60, b"1")
+os.close(60)
 _args = [os.fsdecode(word) for word in _words[1 : 1 + int(_words[0])]]
 sys.argv += _args
 sys.orig_argv += _args
@@ -33,5 +32,7 @@ for _pair in _words[1 + len(_args) : -1]:
     _name, _, _value = _pair.partition(b"=")
     os.environb[_name] = _value
 
-with contextlib.suppress(ImportError):
+try:  # noqa: SIM105  contextlib is a module that a fresh start has not imported
     import sitecustomize  # noqa: F401  the next one
+except ImportError:
+    pass

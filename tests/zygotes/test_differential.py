@@ -1,0 +1,56 @@
+"""Bytes, streams and exit status of every program of the corpora, fresh and by programs that waited, in every mode."""
+
+from difflib import unified_diff
+from typing import Any
+
+import pytest
+
+from runnerd.sandbox.host import Host
+from runnerd.sandbox.spec import Mode
+
+from .cases import Case, Step, cases, transcript
+
+WIDTH = 400
+
+
+def runs(language: str) -> list[Any]:
+    return [pytest.param(case, mode, id=f"{case}-{mode}") for case in cases(language) for mode in case.modes]
+
+
+def shown(steps: list[Step]) -> list[str]:
+    """Line by line, which is how a difference is told."""
+    lines: list[str] = []
+    for step in steps:
+        for data in (step.stdout, step.stderr):
+            lines += [repr(line)[2:-1] for line in data.splitlines(keepends=True)]
+        lines.append(f"code {step.code}, signal {step.signal}")
+    return lines
+
+
+async def compare(host: Host, case: Case, mode: Mode) -> None:
+    fresh = await transcript(host, case, mode, ahead=False)
+    waited = await transcript(host, case, mode, ahead=True)
+    if not case.differs:
+        if waited != fresh:
+            lines = unified_diff(shown(fresh), shown(waited), "fresh", "waited", n=1, lineterm="")
+            pytest.fail("\n".join(line[:WIDTH] for line in lines), pytrace=False)
+        return
+    again = [await transcript(host, case, mode, ahead=ahead) for ahead in (False, True)]
+    for steps in zip(fresh, waited, *again, strict=True):
+        assert len({step.stdout for step in steps}) == 4
+        assert len({(step.stderr, step.code, step.signal) for step in steps}) == 1
+
+
+@pytest.mark.parametrize(("case", "mode"), runs("python"))
+async def test_python(host: Host, case: Case, mode: Mode) -> None:
+    await compare(host, case, mode)
+
+
+@pytest.mark.parametrize(("case", "mode"), runs("javascript"))
+async def test_javascript(host: Host, case: Case, mode: Mode) -> None:
+    await compare(host, case, mode)
+
+
+@pytest.mark.parametrize(("case", "mode"), runs("java"))
+async def test_java(host: Host, case: Case, mode: Mode) -> None:
+    await compare(host, case, mode)
