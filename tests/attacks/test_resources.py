@@ -141,7 +141,7 @@ FORKS = {
     "vfork": ("/opt/attack", "vfork-bomb"),
 }
 TASKS = 40
-CPU = 3.0
+CPU = 2.0
 """Seconds: in an emulated machine nsjail and a Python's start may take one of them."""
 GRACE = 8
 """Init and the leader, and tasks that were counted between two looks at the box."""
