@@ -41,7 +41,7 @@ class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the program of one step is started ahead of it (docs/warm.md).
 
     `command` replaces the step's own words, which it is then given as arguments but for the first; {work} there is the
-    folder of the program's files. `cwd` is where it waits; without it, that folder. `env` is added while it waits, where
+    folder of the program's files. `cwd` is where it waits; without it, that folder. `env` is added while it waits, and
     {NAME} is the variable's own value. `cold` are beginnings of names of variables that are read before it waits: a run
     that sets one needs a fresh start.
     """

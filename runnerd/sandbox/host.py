@@ -221,19 +221,20 @@ def _make_etc(etc: Path) -> None:
 
 
 def _make_tools(tools: Path) -> None:
-    """/opt/runnerd of every box: init, `python` (Debian has none), and the toolchains' own support files."""
+    """/opt/runnerd of every box: init, Java's preload, `python` (Debian has none), the toolchains' support files."""
     from runnerd.sandbox import _native
 
     (tools / "bin").mkdir(parents=True, mode=0o755)
-    init = Path(_native.__file__).with_name("init")
-    try:
-        shutil.copy(init, tools / "init")
-    except OSError as problem:
-        raise SetupError(
-            f"copying init from {init}: {problem.strerror} (errno {problem.errno})",
-            hint="build the native parts: scripts/setup",
-        ) from problem
-    (tools / "init").chmod(0o555)
+    for name in ("init", "java-zygote.so"):
+        built = Path(_native.__file__).with_name(name)
+        try:
+            shutil.copy(built, tools / name)
+        except OSError as problem:
+            raise SetupError(
+                f"copying {name} from {built}: {problem.strerror} (errno {problem.errno})",
+                hint="build the native parts: scripts/setup",
+            ) from problem
+        (tools / name).chmod(0o555)
     (tools / "bin" / "python").symlink_to("/usr/bin/python3")
     support = folder("toolchains") / "support"
     if support.is_dir():

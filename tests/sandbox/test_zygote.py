@@ -12,6 +12,8 @@ from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Launch, Limits, Mode
 from runnerd.sandbox.zygote import fits
+from runnerd.session.kinds import launches
+from runnerd.session.run import Run
 
 from .running import ENV, finish
 
@@ -55,10 +57,14 @@ async def test_python_waits_before_it_opens_its_file(host: Host) -> None:
 
 
 async def test_one_that_is_not_needed_ends_without_a_word(host: Host) -> None:
-    node = {"NODE_OPTIONS": "--require /opt/runnerd/support/node-zygote.cjs", "RUNNERD_ZYGOTE": "1"}
-    binds = toolchains.load().get("javascript").binds
-    async with open_box(host, host.spec(Limits(memory=2**30), binds=binds)) as box:
-        for launch in (PYTHON, Launch(("/opt/node/bin/node", "main.js"), {**ENV, **node}, "pipes")):
+    languages = toolchains.load()
+    java, binds = languages.get("java"), languages.get("javascript").binds
+    async with open_box(host, host.spec(Limits(**{**java.raises, "memory": 2**30}), binds=binds)) as box:
+        for launch in [
+            launch
+            for language in ("python", "javascript", "java")
+            for _, launch in launches(languages.get(language), Run(language, {"": b""}, mode="pipes"), "/work")
+        ]:
             waiting = await box.prepare(launch)
             waiting.close()
             assert await finish(waiting.process) == ("", "")
