@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runnerd.config import Backend, Config
+from runnerd.config import Backend, Config, default_state_dir
 from runnerd.errors import SetupError
 from runnerd.resources import folder
 from runnerd.sandbox import bubblewrap, mounts, nsjail, seccomp
 from runnerd.sandbox.cgroup import Ceiling, Tree, open_tree
 from runnerd.sandbox.keeper import Keeper
+from runnerd.sandbox.prepared import Prepared
 from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spec import Bind, BoxSpec, Limits, LimitsMode
 from runnerd.sandbox.uids import Uids
 from runnerd.sandbox.watch import Watcher
+from runnerd.toolchains import Toolchain
 
 RUN = Path("/run/runnerd")
 """Mount point of a root daemon's private tmpfs; each daemon sees its own there, and the host sees an empty folder."""
@@ -50,7 +52,7 @@ class Host:
     """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root.
 
     `tree` is None under best-effort limits; `weaker` says why, where stronger ones would have been taken. `program` is
-    the backend's.
+    the backend's. `state` is where caches are kept; None: nowhere.
     """
 
     tree: Tree | None
@@ -62,6 +64,8 @@ class Host:
     tools: str
     null: int
     uids: Uids | None
+    state: Path | None
+    prepared: Prepared
     _shown: mounts.Shown
 
     @property
@@ -78,6 +82,10 @@ class Host:
             return bubblewrap.recipe(bubblewrap.arguments(spec, self.etc, self.tools))
         nsjail.refuse_mounts_below(spec, Path("/proc/self/mountinfo").read_text())
         return nsjail.recipe(nsjail.configuration(spec, self.etc, self.tools))
+
+    def binds(self, toolchain: Toolchain | None) -> tuple[tuple[str, str], ...]:
+        """What boxes of a toolchain are shown of this host, as `spec` takes it."""
+        return (*toolchain.binds, *self.prepared.binds(toolchain)) if toolchain is not None else ()
 
     def spec(self, limits: Limits, *, binds: Sequence[tuple[str, str]] = (), widget: bool = False) -> BoxSpec:
         """The box for these limits. `binds` are (host path, path in the box), read-only.
@@ -136,6 +144,8 @@ def open_host(
             tools=str(base / "opt"),
             null=null,
             uids=uids,
+            state=state_dir,
+            prepared=_prepared(state_dir),
             _shown=shown,
         )
 
@@ -205,6 +215,12 @@ def _cache(state_dir: Path | None) -> Path | None:
     except OSError:
         return None
     return cache
+
+
+def _prepared(state_dir: Path | None) -> Prepared:
+    """What was prepared for this daemon, or else at set-up."""
+    states = (state_dir, default_state_dir()) if state_dir is not None else ()
+    return Prepared(*((state / "prepared").absolute() for state in states))
 
 
 def _make_etc(etc: Path) -> None:
