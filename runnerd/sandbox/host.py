@@ -192,12 +192,16 @@ def _lock_file() -> Path:
 
 
 def _cache(state_dir: Path | None) -> Path | None:
-    """Where compiled filters are kept, made if missing; None (compile each time) when it cannot be written."""
+    """Where compiled filters are kept, made if missing; None (compile each time) when it cannot be written, or when the
+    state folder is another user's: a service could not use what root's commands left in it."""
     if state_dir is None:
         return None
     cache = state_dir / "cache"
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if state_dir.stat().st_uid != os.geteuid():
+            return None
+        cache.mkdir(exist_ok=True, mode=0o700)
     except OSError:
         return None
     return cache

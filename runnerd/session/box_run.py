@@ -158,7 +158,8 @@ class BoxRun(Session):
         if zygote is not None:
             if files:
                 await box.write_all(files)
-            zygote.process.resize(self._window)
+            if self._window != zygote.launch.window:
+                zygote.process.resize(self._window)
             if zygote.go(further(argv, zygote.launch.argv), self.run.env):
                 return zygote.process
         work = self._spec.work
