@@ -121,7 +121,7 @@ class BoxRun(Session):
             raise BoxError(f"the box did not start {argv[0]} within {START_SECONDS:g} s")
         self._note(name)
         self._since = trio.current_time()
-        self._exit = None
+        self._exit, written = None, self.log.size
         program: Program | None = None
         try:
             async with trio.open_nursery() as nursery:
@@ -144,7 +144,7 @@ class BoxRun(Session):
                 program.take_rest()
                 program.close()
         killed = process.exit is None or process.exit.signal == signal.SIGKILL
-        if zygote is not None and killed and not zygote.went():
+        if zygote is not None and killed and self.log.size == written and not zygote.went():
             return await self._step(ready, argv, files, name)  # anew: nothing of the run has happened
         self._began = True
         if name == "compile":
@@ -156,11 +156,12 @@ class BoxRun(Session):
     ) -> Process:
         """The process that waits for this step, or a new one."""
         if zygote is not None:
-            if files:
+            file = next(iter(files.items())) if files and zygote.writes(files) else None
+            if files and file is None:
                 await box.write_all(files)
             if self._window != zygote.launch.window:
                 zygote.process.resize(self._window)
-            if zygote.go(further(argv, zygote.launch.argv), self.run.env):
+            if zygote.go(further(argv, zygote.launch.argv), self.run.env, file):
                 return zygote.process
         work = self._spec.work
         launch = Launch(argv, environment(self.run, self._plan.env, work), self.run.mode, work, self._window)

@@ -33,11 +33,10 @@ async def ran(box: Box, launch: Launch, *args: str, env: Mapping[str, str] | Non
     assert waiting.waits()
     waiting.go(args, env or {})
     try:
-        told = await finish(waiting.process)
-        assert waiting.went()
-        return told
+        return await finish(waiting.process)
     finally:
         waiting.close()
+        assert waiting.went()
 
 
 async def test_it_is_told_its_arguments_and_variables_and_keeps_no_descriptor(host: Host) -> None:
@@ -142,4 +141,26 @@ async def test_the_largest_message_arrives_whole(host: Host, mode: Mode) -> None
         await box.write("main.py", b"import sys; print(len(sys.argv), sum(map(len, sys.argv)))")
         waiting.go(words, {"A": "b"})
         assert (await finish(waiting.process))[0].strip() == f"121 {120_000 + len('main.py')}"
+        waiting.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"print('hello')", b"print('\xc3\xbc', '''\0'''[0:0])".replace(b"\0", b" ")])
+async def test_one_that_writes_its_file_is_brought_it(host: Host, content: bytes) -> None:
+    async with open_box(host, host.spec(Limits())) as box:
+        waiting = await box.prepare(PYTHON)
+        assert waiting.writes({"main.py": content})
+        assert not waiting.writes({"main.py": content, "other.py": b""})
+        assert not waiting.writes({"main.py": b"#" * 100_000})
+        waiting.go(["a", ""], {"A": "b"}, ("main.py", content + b"\nimport os, sys; print(sys.argv, os.environ['A'])"))
+        out, err = await finish(waiting.process)
+        assert (out.splitlines()[-1], err) == ("['main.py', 'a', ''] b", "")
+        (entry,) = [entry for entry in await box.list() if entry.name == "main.py"]
+        assert entry.mode & 0o7777 == 0o644
+        waiting.close()
+
+
+async def test_one_that_does_not_write_says_so(host: Host) -> None:
+    async with open_box(host, host.spec(Limits())) as box:
+        waiting = await box.prepare(PLAIN)
+        assert not waiting.writes({"main.py": b""})
         waiting.close()

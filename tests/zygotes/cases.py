@@ -120,12 +120,15 @@ async def _waited(box: Box, toolchain: Toolchain, run: Run, work: str, talk: tup
     plan = toolchain.plan(run.files, run.main, run.args, run.mode)
     waiting = {step: await box.prepare(launch) for step, launch in launches(toolchain, run, work)}
     assert waiting, "none of its programs can be started ahead"
-    await box.write_all(plan.files)
+    first = next(iter(waiting.values()))
+    file = next(iter(plan.files.items())) if first.writes(plan.files) else None
+    if file is None:
+        await box.write_all(plan.files)
     done: list[Step] = []
     for step, words in (("compile", plan.compile), ("program", plan.run)):
         if words is None or (done and done[-1].code != 0):
             continue
-        waiting[step].go(further(words, waiting[step].launch.argv), run.env)
+        waiting[step].go(further(words, waiting[step].launch.argv), run.env, file if waiting[step] is first else None)
         done.append(await converse(box, waiting[step].process, talk if step == "program" else ()))
         assert waiting[step].went()
     for zygote in waiting.values():
