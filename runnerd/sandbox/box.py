@@ -31,6 +31,7 @@ _EXIT = struct.Struct("=2Q")
 _ENTRY = struct.Struct("=2QI4x")
 _MODES: dict[Mode, int] = {"terminal": 0, "split": 1, "pipes": 2}
 _SCOPES = {"foreground": 0, "tree": 1, "box": 2}
+_TREES = {"work": 0, "tmp": 1}
 _INLINE_MAX = MESSAGE_MAX // 2
 """Files up to this many bytes travel in the request itself, larger ones as a descriptor."""
 
@@ -44,6 +45,8 @@ NICE = 10
 """Programs give way to the kernel's terminal worker, which delivers their output (see docs/architecture.md)."""
 
 Scope = Literal["foreground", "tree", "box"]
+Tree = Literal["work", "tmp"]
+"""What paths of the file work are relative to: the work tree, or /tmp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +156,10 @@ class Box:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    async def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+    async def write(self, path: str, data: bytes, mode: int = 0o644, tree: Tree = "work") -> None:
         """Write a whole file atomically; parents are made. Raises InitRefused (ENOSPC, EXDEV, ...), BrokenBox."""
         with ExitStack() as stack:
-            await self._write(path, data, mode, stack).wait()
+            await self._write(path, data, mode, stack, tree).wait()
 
     async def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write some files in one round trip. Raises as `write`."""
@@ -190,9 +193,9 @@ class Box:
                 at = end + 1
         return entries
 
-    async def open(self, path: str) -> int:
-        """A read-only descriptor of a regular file or folder of the work tree, which the caller closes."""
-        reply = await self._post_files(Op.OPEN, "open", path).wait()
+    async def open(self, path: str, tree: Tree = "work") -> int:
+        """A read-only descriptor of a regular file or folder, which the caller closes."""
+        reply = await self._post_files(Op.OPEN, "open", path, args=(0, _TREES[tree])).wait()
         self._expect(reply, "file")
         return reply.fds[0]
 
@@ -316,16 +319,16 @@ class Box:
             self.kill(exceeded)  # the kernel kills a program before init, which may still tell of it
         process.exited.set()
 
-    def _write(self, path: str, data: bytes, mode: int, stack: ExitStack) -> Pending:
+    def _write(self, path: str, data: bytes, mode: int, stack: ExitStack, tree: Tree = "work") -> Pending:
         """Post a file; `stack` holds the descriptor of a large one until the request is answered."""
-        name = os.fsencode(path) + b"\0"
+        name, args = os.fsencode(path) + b"\0", (mode, _TREES[tree])
         if len(data) <= _INLINE_MAX:
-            return self._channel.post(Op.WRITE, "write", subject=path, args=(mode,), payload=name + data)
+            return self._channel.post(Op.WRITE, "write", subject=path, args=args, payload=name + data)
         memory = os.memfd_create("runnerd-file", os.MFD_CLOEXEC)
         stack.callback(os.close, memory)
         with open(memory, "wb", closefd=False) as file:
             file.write(data)
-        return self._channel.post(Op.WRITE, "write", subject=path, args=(mode,), payload=name, fds=[memory])
+        return self._channel.post(Op.WRITE, "write", subject=path, args=args, payload=name, fds=[memory])
 
     def _post_files(self, op: Op, step: str, *paths: str, args: tuple[int, ...] = ()) -> Pending:
         payload = b"".join(os.fsencode(path) + b"\0" for path in paths)

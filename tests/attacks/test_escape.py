@@ -53,7 +53,7 @@ async def test_init_cannot_be_killed_or_stopped(host: Host) -> None:
 
 
 RESCHEDULE = """
-import errno, os, resource
+import errno, os, resource, sys
 def attempt(what, *arguments):
     try:
         what(*arguments)
@@ -67,26 +67,27 @@ attempt(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0))
 attempt(os.sched_setaffinity, 1, {min(os.sched_getaffinity(0))})
 attempt(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1))
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-for _ in range(40):
+for _ in range(int(sys.argv[1])):
     if os.fork() == 0:
         os.closerange(0, 3)
         while True: pass
 """
-"""Put init last in every queue, and fill the queue of the only processor that it may use."""
+"""Put init last in every queue, and fill the queue of the only processor that it may use: with so many programs."""
 
 
 async def test_init_cannot_be_rescheduled(host: Host) -> None:
     """It starts the next program, and dies when told. The control: without the filters it is put last of all that
-    runs, which slows that box alone: another one starts beside it, and its own end comes as it should."""
+    runs, which slows that box alone (by few, so that it answers all the same): another one starts beside it, and its
+    own end comes as it should."""
     spec = host.spec(Limits(cpu=0))
     async with open_box(host, spec) as box:
-        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM"] * 6
+        assert (await script(box, "python3", "-c", RESCHEDULE, "40")).split() == ["EPERM"] * 6
         assert await script(box, "echo", "alive") == "alive\n"
         init, how = scheduling(box)
         assert how == (os.SCHED_OTHER, os.nice(0))
     assert not init.exists()
     async with open_box(host, replace(spec, filters=())) as box, open_box(host, spec) as other:
-        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM", *["0"] * 5]
+        assert (await script(box, "python3", "-c", RESCHEDULE, "10")).split() == ["EPERM", *["0"] * 5]
         assert await script(box, "echo", "late") == "late\n"
         assert await script(other, "echo", "alive") == "alive\n"
         init, how = scheduling(box)

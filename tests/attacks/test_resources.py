@@ -80,8 +80,8 @@ MEMORY = {
         "    try: open(f'{folder}/{n}', 'wb').write(b'x' * (1 << 20))\n    except OSError: pass"
     ),
     "inodes": (
-        "import itertools, os\nfor n in itertools.count():\n  os.makedirs(f'/tmp/{n // 1000}', exist_ok=True)\n"
-        "  open(f'/tmp/{n // 1000}/{n}', 'w').close()"
+        "import itertools, os\nfor n in itertools.count():\n  if n % 1000 == 0: os.mkdir(f'/tmp/{n // 1000}')\n"
+        "  os.close(os.open(f'/tmp/{n // 1000}/{n}', os.O_CREAT))"
     ),
 }
 

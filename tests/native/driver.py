@@ -139,12 +139,12 @@ class Init:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def write(self, path: str, data: bytes | str, mode: int = 0o644) -> int:
+    def write(self, path: str, data: bytes | str, mode: int = 0o644, tree: int = 0) -> int:
         content = data.encode() if isinstance(data, str) else data
-        return self.ask(WRITE, os.fsencode(path) + b"\0" + content, [mode]).result
+        return self.ask(WRITE, os.fsencode(path) + b"\0" + content, [mode, tree]).result
 
-    def read(self, path: str) -> bytes:
-        reply = self.ask(OPEN, os.fsencode(path) + b"\0")
+    def read(self, path: str, tree: int = 0) -> bytes:
+        reply = self.ask(OPEN, os.fsencode(path) + b"\0", [0, tree])
         if reply.result < 0:
             raise OSError(-reply.result, os.strerror(-reply.result), path)
         with open(reply.fds[0], "rb") as file:

@@ -32,6 +32,17 @@ def test_an_ordinary_run_finds_its_program_waiting(run: Run) -> None:
     assert steps(run) == ["program"]
 
 
+def test_java_finds_its_compiler_too_which_makes_the_folder_that_the_program_looks_for() -> None:
+    run = Run("java", HELLO, args=("a",))
+    (_, compiler), (_, program) = launches(LANGUAGES.get("java"), run, "/work")
+    plan = LANGUAGES.get("java").plan(run.files, None, run.args, run.mode)
+    assert plan.compile is not None
+    assert further(plan.compile, compiler.argv) == plan.compile[1:]
+    assert further(plan.run, program.argv) == ("a",)
+    assert compiler.argv[-1] in plan.compile
+    assert compiler.argv[-1] in program.argv
+
+
 @pytest.mark.parametrize(
     "run",
     [
@@ -41,6 +52,7 @@ def test_an_ordinary_run_finds_its_program_waiting(run: Run) -> None:
         pytest.param(Run("python", HELLO, env={"PYTHONHASHSEED": "0"}), id="read before it waits"),
         pytest.param(Run("python", HELLO, env={"LD_PRELOAD": "x.so"}), id="read by the linker"),
         pytest.param(Run("javascript", HELLO, env={"NODE_OPTIONS": "--stack-size=9"}), id="node's own"),
+        pytest.param(Run("java", HELLO, env={"JAVA_TOOL_OPTIONS": "-Xint"}), id="the JVM's own"),
         pytest.param(Run("python", HELLO, args=("x" * 200_000,)), id="more than can be told"),
         pytest.param(Run("bash", HELLO), id="a language without"),
     ],

@@ -188,7 +188,7 @@ async def test_a_box_that_breaks_as_it_is_taken_is_replaced(warm: Warm, monkeypa
         await write_all(files)
 
     monkeypatch.setattr(box, "write_all", too_late)
-    out, _, ended = await warm.ran(Run("python", {"": b"print('hello')"}, mode="pipes"))
+    out, _, ended = await warm.ran(Run("python", {"": b"print('hello')", "other.py": b""}, mode="pipes"))
     assert (out, ended.outcome) == ("hello\n", "exited")
     assert box.ended.is_set()
 

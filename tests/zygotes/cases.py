@@ -3,7 +3,7 @@
 A case is a file, or a folder whose main file has the toolchain's own name. Comments that begin with `#:` or `//:` are
 TOML and say how it is run:
 
-    modes   in which of terminal, split and pipes; without it terminal and pipes
+    modes   in which of terminal, split and pipes; without it those of MODES
     args    its arguments
     env     variables that the client sets
     talk    pairs: when the first has been written, the second is typed. U+0003 is Ctrl+C and U+0004 the end of input,
@@ -34,6 +34,11 @@ CORPUS = Path(__file__).with_name("corpus")
 LANGUAGES = toolchains.load()
 ADDRESS = re.compile(rb"0x[0-9a-f]{6,16}")
 """What no two starts have in common."""
+MODES: dict[str, tuple[Mode, ...]] = {
+    "python": ("terminal", "pipes"),
+    "javascript": ("terminal", "pipes"),
+    "java": ("pipes",),  # each run compiles twice
+}
 INTERRUPT, END = "\x03", "\x04"
 PATIENCE = 60.0
 
@@ -79,7 +84,7 @@ def _case(language: str, path: Path) -> Case:
         language,
         path.name,
         Run(language, files, source, tuple(how.pop("args", ())), env=how.pop("env", {})),
-        tuple(how.pop("modes", ("terminal", "pipes"))),
+        tuple(how.pop("modes", MODES[language])),
         tuple((after, answer) for after, answer in how.pop("talk", ())),
         how.pop("differs", False),
         **how,
@@ -112,12 +117,15 @@ async def _waited(box: Box, toolchain: Toolchain, run: Run, work: str, talk: tup
     plan = toolchain.plan(run.files, run.main, run.args, run.mode)
     waiting = {step: await box.prepare(launch) for step, launch in launches(toolchain, run, work)}
     assert waiting, "none of its programs can be started ahead"
-    await box.write_all(plan.files)
+    first = next(iter(waiting.values()))
+    file = next(iter(plan.files.items())) if first.writes(plan.files) else None
+    if file is None:
+        await box.write_all(plan.files)
     done: list[Step] = []
     for step, words in (("compile", plan.compile), ("program", plan.run)):
         if words is None or (done and done[-1].code != 0):
             continue
-        waiting[step].go(further(words, waiting[step].launch.argv), run.env)
+        waiting[step].go(further(words, waiting[step].launch.argv), run.env, file if waiting[step] is first else None)
         done.append(await converse(box, waiting[step].process, talk if step == "program" else ()))
         assert waiting[step].went()
     for zygote in waiting.values():

@@ -21,7 +21,7 @@ int restrict_writing(const struct request *request);
 int load_filter(const struct request *request);
 
 /* files.c: WRITE, MKDIR, RENAME, DELETE, LIST and OPEN, answered. `fd` came with the request, -1 = none. */
-void serve_files(int work, const struct request *request, int fd);
+void serve_files(int tree, const struct request *request, int fd);
 
 /* dial.c: a connected or connecting socket. */
 int dial_tcp(const char *host, uint16_t port);

@@ -45,8 +45,8 @@
  *  EXIT      (sent by init; tag = the program's START's)          result = wait status as wait4 gives it; payload:
  *                                                                 struct init_exit
  *
- * Paths of the file work are relative to WORK and resolved with RESOLVE_BENEATH: absolute paths, "..", and symlinks that
- * lead out are refused by the kernel (EXDEV).
+ * Paths of the file work (WRITE to OPEN) are relative to the tree that `b` names (below) and resolved with RESOLVE_BENEATH:
+ * absolute paths, "..", and symlinks that lead out are refused by the kernel (EXDEV).
  *
  * A program's processes: init opens the PTYs or pipes and forks a `leader`, which makes a session (setsid) with the first
  * PTY as its terminal, is subreaper for everything the program leaves behind, and starts the program in a process group of
@@ -80,6 +80,8 @@ enum init_op {
 };
 
 enum init_mode { INIT_TERMINAL = 0, INIT_SPLIT = 1, INIT_PIPES = 2 };
+
+enum init_tree { INIT_WORK = 0, INIT_TMP = 1 }; /* WORK, /tmp */
 
 /* FOREGROUND: the terminal's foreground process group (in pipes mode the program's own group).
  * TREE: every descendant of the program's leader, found by walking /proc until a walk finds none left to signal.
