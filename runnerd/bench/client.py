@@ -111,7 +111,10 @@ class WebSocket:
         self._cut()
 
     def _receive(self) -> None:
-        count = self.socket.recv_into(memoryview(self._buffer)[self._end :])
+        try:
+            count = self.socket.recv_into(memoryview(self._buffer)[self._end :])
+        except BlockingIOError as problem:
+            raise Broken(f"the server said nothing for {PATIENCE} s") from problem
         if not count:
             raise Broken("the server has closed the connection")
         self._end += count

@@ -1,5 +1,6 @@
 """A daemon of our own, on a port of its own, with room for what the scenarios do to it."""
 
+import json
 import re
 import signal
 import socket
@@ -9,9 +10,10 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from runnerd.bench.client import Http, WebSocket
-from runnerd.bench.errors import Broken
+from runnerd.bench.errors import Broken, Missing
 
 READY_WITHIN = 60.0
 """Seconds."""
@@ -75,6 +77,25 @@ class Daemon:
 
     def connect(self) -> WebSocket:
         return WebSocket(self.address)
+
+    def limits(self) -> str:
+        """How it holds its boxes."""
+        return self._languages()["limits"]
+
+    def require(self, language: str) -> None:
+        """Raises Missing when it has no such language."""
+        for one in self._languages()["languages"]:
+            if language in (one["id"], *one["aliases"]):
+                if one["available"]:
+                    return
+                lacks = ", ".join(each["program"] for each in one["missing"])
+                packages = " ".join(each["package"] for each in one["missing"])
+                raise Missing(f"{one['name']} lacks {lacks}", hint=f"install {packages}")
+        raise Missing(f"the daemon has no language {language}")
+
+    def _languages(self) -> Any:
+        with Http(self.address) as client:
+            return json.loads(client.ask("GET", "/api/v1/languages")[1])
 
     def reload(self, settings: str) -> None:
         """Have it read other settings, a moment later."""

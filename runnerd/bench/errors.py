@@ -13,3 +13,9 @@ class Broken(RunnerdError):
     """What was measured did not do what it should. The scenario has no result."""
 
     code = "broken"
+
+
+def said(problem: Exception) -> str:
+    """In one line, with its hint."""
+    hint = getattr(problem, "hint", "")
+    return f"{problem} ({hint})" if hint else str(problem) or type(problem).__name__

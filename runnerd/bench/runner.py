@@ -8,20 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from runnerd import __version__
-from runnerd.bench.errors import Missing
+from runnerd.bench.daemon import serving
+from runnerd.bench.errors import Missing, said
 from runnerd.bench.results import Machine, Report, Result, result
 from runnerd.bench.scenario import Effort, Setting, load
-from runnerd.errors import RunnerdError
 
 
 def measure(names: Iterable[str], effort: Effort, limits: str, tell: Callable[[Result], None]) -> Report:
-    """Each result is told as soon as it is there. What cannot be measured is told as well, and ends nothing else."""
+    """Each result is told as soon as it is there. What cannot be measured is told as well, and ends nothing else.
+
+    Raises Broken when the daemon does not start at all.
+    """
     now, where = datetime.now(UTC), machine()
+    with tempfile.TemporaryDirectory(prefix="runnerd-bench-") as folder, serving(Path(folder), limits) as daemon:
+        held = daemon.limits()
     results: list[Result] = []
     for name in names:
         results.append(_measure(name, effort, limits))
         tell(results[-1])
-    return Report(__version__, now.isoformat(timespec="seconds"), where, limits, tuple(results))
+    return Report(__version__, now.isoformat(timespec="seconds"), where, held, tuple(results))
 
 
 def _measure(name: str, effort: Effort, limits: str) -> Result:
@@ -31,10 +36,9 @@ def _measure(name: str, effort: Effort, limits: str) -> Result:
         try:
             series = scenario.measure(setting)
         except Missing as missing:
-            hint = f" ({missing.hint})" if missing.hint else ""
-            return Result(name, scenario.ABOUT, left_out=(*setting.left_out, f"all: {missing.message}{hint}"))
-        except (RunnerdError, OSError) as problem:
-            return Result(name, scenario.ABOUT, left_out=tuple(setting.left_out), failed=str(problem))
+            return Result(name, scenario.ABOUT, left_out=(*setting.left_out, f"all of it: {said(missing)}"))
+        except Exception as problem:  # whatever it was, the others shall be measured
+            return Result(name, scenario.ABOUT, left_out=tuple(setting.left_out), failed=said(problem))
     return result(name, scenario.ABOUT, series, scenario.AIMS, setting.left_out)
 
 

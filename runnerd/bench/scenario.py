@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
 
-from runnerd.bench.errors import Missing
+from runnerd.bench.errors import Broken, Missing, said
 from runnerd.bench.results import Aim, Series
 
 NAMES = (
@@ -66,12 +66,11 @@ class Setting:
         return file
 
     def peer(self, name: str, make: Callable[[], T]) -> T | None:
-        """What `make` makes, or None, which is told, when the host lacks it."""
+        """What `make` makes, or None, which is told, when the host lacks it or it does not work here."""
         try:
             return make()
-        except Missing as missing:
-            hint = f" ({missing.hint})" if missing.hint else ""
-            self.left_out.append(f"{name}: {missing.message}{hint}")
+        except (Missing, Broken, OSError) as problem:
+            self.left_out.append(f"{name}: {said(problem)}")
             return None
 
 

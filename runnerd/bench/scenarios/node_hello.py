@@ -20,5 +20,5 @@ HELLO = "console.log('hello')\n"
 def measure(setting: Setting) -> Sequence[Series]:
     command = [host.node(), str(setting.file("hello.js", HELLO))]
     with serving(setting.subfolder("daemon"), setting.limits) as daemon, daemon.connect() as connection:
-        turns = [boxed(daemon, connection, "javascript", HELLO), bare("node", command)]
+        turns = [boxed(daemon, connection, "javascript", lambda: HELLO), bare("node", command)]
         return take_turns(turns, setting.effort.runs, warm_up=4)

@@ -36,8 +36,8 @@ def measure(setting: Setting) -> Sequence[Series]:
         cold.connect() as to_cold,
     ):
         turns = [
-            boxed(warm, to_warm, "python", HELLO),
-            boxed(cold, to_cold, "python", HELLO, "runnerd cold"),
+            boxed(warm, to_warm, "python", lambda: HELLO),
+            boxed(cold, to_cold, "python", lambda: HELLO, "runnerd cold"),
             *turns,
         ]
         return take_turns(turns, setting.effort.runs, warm_up=5)
