@@ -135,14 +135,10 @@ def main() -> None:
     if options.url:
         figures = trio.run(measure, options.url, options.samples)
     else:
-        from bench.measure import Daemon
+        from runnerd.bench.daemon import serving
 
-        with tempfile.TemporaryDirectory() as name:
-            daemon = Daemon(Path(name))
-            try:
-                figures = trio.run(measure, f"http://127.0.0.1:{daemon.port}", options.samples)
-            finally:
-                daemon.stop()
+        with tempfile.TemporaryDirectory() as name, serving(Path(name), "auto") as daemon:
+            figures = trio.run(measure, f"http://127.0.0.1:{daemon.address[1]}", options.samples)
     if options.json:
         print(json.dumps(figures))
         return
