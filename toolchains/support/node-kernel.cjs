@@ -13,8 +13,10 @@ const tty = require("tty");
 const util = require("util");
 const { promiseHooks } = require("v8");
 const vm = require("vm");
+const imports = require("./node-imports.cjs");
 
 const KEY = "__kernel";
+const OWN = new Set([__filename, require.resolve("./node-imports.cjs")]);
 const LEFT = Object.freeze({ [util.inspect.custom]: () => "" }); // thrown by process.exit where nothing else unwinds
 const SHOWN = 1000; // characters of a line of source
 const UNSETTLED = 13; // node's exit code for an await that nothing can end
@@ -60,10 +62,11 @@ function start({ run: number, code, main, args, env, stdin: given }) {
   sources.set(name, source.split("\n"));
   const mine = (run = { number, name, settled: false, guarded: false, exit: undefined });
   control.unref(); // from now on the event loop is empty when the run has nothing more to do: see beforeExit
-  const request = { expression: `${source}\n//# sourceURL=${name}`, replMode: true, awaitPromise: true, objectGroup: KEY };
+  const request = { replMode: true, awaitPromise: true, objectGroup: KEY };
   try {
     guard(mine, () => {
       send({ type: "begun", run: number }); // an interrupt that comes from now on is for this run
+      request.expression = `${withImports(source)}\n//# sourceURL=${name}`;
       keep(() => debug.post("Runtime.evaluate", request, (problem, reply) => settle(mine, problem, reply)));
     });
   } catch (problem) {
@@ -314,10 +317,12 @@ for (const [name, value] of Object.entries(names)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
 }
 
+const withImports = imports(debug, module_.filename);
+
 // Stacks without the driver's own frames, and those below the code.
 Error.prepareStackTrace = (error, frames) => {
   const below = frames.findIndex((frame) => frame.getFileName() === "node:inspector");
-  const shown = (below < 0 ? frames : frames.slice(0, below)).filter((frame) => frame.getFileName() !== __filename);
+  const shown = (below < 0 ? frames : frames.slice(0, below)).filter((frame) => !OWN.has(frame.getFileName()));
   let head;
   try {
     head = Error.prototype.toString.call(error);
