@@ -191,7 +191,7 @@ async def test_modules(host: Host) -> None:
 
 
 FILES = {
-    "m.mjs": b"export const n = 'm'; export default 'default'; export { n as 'a name' }; export let late = await 'late'",
+    "m.mjs": b"export const n = 'm'; export default 'default'; export { n as 'a name' }; export let late = await 1",
     "c.cjs": b"exports.n = 'c'",
     "d.json": b'{"n": "json"}',
     "side.mjs": b"globalThis.side = (globalThis.side ?? 0) + 1",
@@ -214,7 +214,7 @@ import "./side.mjs"
 console.log(whole, space.n, n, again, quoted, late, c, data.n, side, readFileSync("./d.json").length)
 """
     async with client(host, "javascript") as one:
-        said = "function true b\ndefault m m default m late c json 1 13\n"
+        said = "function true b\ndefault m m default m 1 c json 1 13\n"
         assert await one.out(code, files=FILES) == said
         assert await one.out(code) == said, "again, and over what the first run declared"
         assert await one.out("console.log(n, path.sep)") == "m /\n"
@@ -239,10 +239,11 @@ async def test_what_only_looks_like_an_import(host: Host) -> None:
 /* import("c") */ const text = "import d from 'e'; import('f')" + 'import("g")' + `import("h") ${1} import i from "j"`
 const object = { import(x) { return [x] }, i: { import: (x) => -x } }; class C { static import(x) { return x + 1 } }
 const $import = (x) => x * 2; const expression = /import("k")/
-console.log(text.length, object.import(1), object.i.import(2), C.import(3), $import(4), expression.source, object?.import(5))
+console.log(text.length, object.import(1), object.i.import(2), C.import(3), $import(4), expression.source)
+console.log(object?.import(5))
 """
     async with client(host, "javascript") as one:
-        assert await one.out(code) == '72 [ 1 ] -2 4 8 import("k") [ 5 ]\n'
+        assert await one.out(code) == '72 [ 1 ] -2 4 8 import("k")\n[ 5 ]\n'
 
 
 async def test_imports_that_fail(host: Host) -> None:
