@@ -14,6 +14,7 @@ const util = require("util");
 const { promiseHooks } = require("v8");
 const vm = require("vm");
 const imports = require("./node-imports.cjs");
+const listenForInterrupts = require("./node-interrupt.cjs");
 
 const KEY = "__kernel";
 const OWN = new Set([__filename, require.resolve("./node-imports.cjs")]);
@@ -57,6 +58,7 @@ function start({ run: number, code, main, args, env, stdin: given }) {
     send({ type: "refused", run: number, message: String(problem).slice(0, 500) });
     return;
   }
+  listener.forget();
   const name = `run-${number}.js`;
   const source = Buffer.from(code, "base64").toString();
   sources.set(name, source.split("\n"));
@@ -172,7 +174,7 @@ function finish(mine, code) {
 }
 
 process.on("beforeExit", () => {
-  if (!run) return;
+  if (!run || listener.collect()) return;
   if (!run.settled) process.stderr.write("Warning: Detected unsettled top-level await\n");
   finish(run, run.settled ? Number(process.exitCode ?? 0) & 255 : UNSETTLED);
 });
@@ -187,6 +189,18 @@ function interrupt() {
   if (run && process.listenerCount("SIGINT") === 1) finish(run, null);
 }
 process.on("SIGINT", interrupt);
+
+// A SIGINT that the listening thread has heard, for what runs now. `late`: not before what runs is cut short.
+function deliver(late) {
+  const mine = run;
+  const act = () => {
+    if (mine !== run) return;
+    if (process.listenerCount("SIGINT") === 0) process.on("SIGINT", interrupt); // `guard` was ended with what it guarded
+    process.emit("SIGINT", "SIGINT", 2);
+  };
+  if (late) immediately(act);
+  else act();
+}
 
 process.exit = (code) => {
   if (code !== undefined) process.exitCode = code;
@@ -333,4 +347,4 @@ Error.prepareStackTrace = (error, frames) => {
 };
 
 debug.connect();
-server.listen(process.argv[2]);
+const listener = listenForInterrupts(deliver, () => server.listening || server.listen(process.argv[2]));
