@@ -6,6 +6,7 @@
 "use strict";
 const { Worker, isMainThread, parentPort, workerData } = require("worker_threads");
 const inspector = require("inspector");
+const { setImmediate } = require("timers"); // which nobody replaces
 const vm = require("vm");
 
 const PATIENCE = 150; // ms that the main thread has to answer
@@ -16,31 +17,35 @@ const [FREE, ASKED, ENDING] = [0, 1, 2];
 if (isMainThread) module.exports = main;
 else listen(workerData);
 
-// Begins to listen and calls `ready` when it does; `deliver` is called for SIGINT from then on, with true when what follows in this turn of the event
-// loop may be cut short. `collect` is for whoever is about to end a run: whether there was a SIGINT, which is delivered
-// then; `forget` for whoever begins one: what came by now is not for it.
+// Begins to listen and calls `ready` when it does; `deliver` is called for SIGINT from then on. `collect` is for whoever
+// is about to end a run: whether there was a SIGINT, which is delivered instead. `forget` is for whoever begins or ends
+// one: what came by now is not for the next, and what it does then is not cut short, or done again by `again`.
 function main(deliver, ready) {
-  const state = new Int32Array(new SharedArrayBuffer(12)); // [of the question, whether to listen, how many were heard]
+  const state = new Int32Array(new SharedArrayBuffer(16)); // [of the question, whether to listen, heard, ends asked for]
   let answered = 0;
-  const collect = () => {
-    const heard = Atomics.load(state, 2);
-    if (heard === answered) return false;
-    answered = heard;
-    if (Atomics.compareExchange(state, 0, ASKED, FREE) === ASKED) {
-      Atomics.notify(state, 0);
-      deliver(false);
-      return true;
-    }
-    // Too late: the end of what runs has come, or comes now. Then let it be this.
-    deliver(true);
+  let landed = 0;
+  // An end that was asked for too late comes now, at the latest, and cuts short whoever waits for it here.
+  const land = (again) => {
+    if (Atomics.load(state, 0) !== ENDING && Atomics.load(state, 3) === landed) return;
+    let cut = true;
+    setImmediate(() => cut && again());
     for (const begun = Date.now(); Atomics.load(state, 0) === ENDING && Date.now() - begun < STUCK; );
     for (const begun = Date.now(); Date.now() - begun < LANDING; );
-    return true;
+    landed = Atomics.load(state, 3);
+    cut = false;
   };
-  const forget = () => {
+  const forget = (again) => {
     answered = Atomics.load(state, 2);
     Atomics.compareExchange(state, 0, ASKED, FREE);
     Atomics.notify(state, 0);
+    land(again);
+  };
+  const collect = () => {
+    const heard = Atomics.load(state, 2);
+    if (heard === answered) return false;
+    forget(deliver);
+    deliver();
+    return true;
   };
   const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1, stackSizeMb: 1 };
   const worker = new Worker(__filename, { workerData: state, resourceLimits, execArgv: [], env: {}, stdin: false });
@@ -92,6 +97,7 @@ function listen(state) {
     Atomics.wait(state, 0, ASKED, Math.max(0, since + PATIENCE - Date.now()));
     if (Date.now() - since < PATIENCE || Atomics.compareExchange(state, 0, ASKED, ENDING) !== ASKED) return;
     debug.post("Runtime.terminateExecution", () => {});
+    Atomics.add(state, 3, 1);
     Atomics.store(state, 0, FREE);
   };
   // Each of these catches what comes while the one within it goes on from one guarded body to the next.

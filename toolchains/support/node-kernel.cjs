@@ -48,7 +48,9 @@ const send = (message) => fs.writeSync(control._handle.fd, JSON.stringify(messag
 
 // --- a run -----------------------------------------------------------------------------------------------------------
 
-function start({ run: number, code, main, args, env, stdin: given }) {
+function start(message) {
+  listener.forget(() => start(message));
+  const { run: number, code, main, args, env, stdin: given } = message;
   try {
     openInput(given === null ? null : Buffer.from(given, "base64"));
     Object.assign(process.env, env);
@@ -58,7 +60,6 @@ function start({ run: number, code, main, args, env, stdin: given }) {
     send({ type: "refused", run: number, message: String(problem).slice(0, 500) });
     return;
   }
-  listener.forget();
   const name = `run-${number}.js`;
   const source = Buffer.from(code, "base64").toString();
   sources.set(name, source.split("\n"));
@@ -157,6 +158,7 @@ function report(error, where) {
 // `code` null: interrupted. What still holds the event loop belongs to this run, and goes.
 function finish(mine, code) {
   if (mine !== run) return;
+  listener.forget(() => finish(mine, code));
   run = null;
   closeInput();
   for (const timer of live) if (timer.hasRef()) forget(timer);
@@ -190,16 +192,10 @@ function interrupt() {
 }
 process.on("SIGINT", interrupt);
 
-// A SIGINT that the listening thread has heard, for what runs now. `late`: not before what runs is cut short.
-function deliver(late) {
-  const mine = run;
-  const act = () => {
-    if (mine !== run) return;
-    if (process.listenerCount("SIGINT") === 0) process.on("SIGINT", interrupt); // `guard` was ended with what it guarded
-    process.emit("SIGINT", "SIGINT", 2);
-  };
-  if (late) immediately(act);
-  else act();
+// A SIGINT that the listening thread has heard.
+function deliver() {
+  if (process.listenerCount("SIGINT") === 0) process.on("SIGINT", interrupt); // `guard` was ended with what it guarded
+  process.emit("SIGINT", "SIGINT", 2);
 }
 
 process.exit = (code) => {
