@@ -17,7 +17,7 @@ const imports = require("./node-imports.cjs");
 const listenForInterrupts = require("./node-interrupt.cjs");
 
 const KEY = "__kernel";
-const OWN = new Set([__filename, require.resolve("./node-imports.cjs")]);
+const OWN = new Set([__filename, require.resolve("./node-imports.cjs"), require.resolve("./node-interrupt.cjs")]);
 const LEFT = Object.freeze({ [util.inspect.custom]: () => "" }); // thrown by process.exit where nothing else unwinds
 const SHOWN = 1000; // characters of a line of source
 const UNSETTLED = 13; // node's exit code for an await that nothing can end
