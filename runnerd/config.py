@@ -147,6 +147,15 @@ class Boxes(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """New runs wait while the daemon waits for a CPU so many percent of the time; 0: never."""
 
 
+class Cache(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What compilers made, kept for the next run of the same input (docs/compiling.md)."""
+
+    size: AnySize = 256 * 1024**2
+    """Of all that is kept; 0: nothing is."""
+    shared: bool = False
+    """Keep it for all, also for who has no key, and not for each key apart."""
+
+
 class Pool(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Boxes made ahead of need, for each language, profile and mode that is asked for."""
 
@@ -274,6 +283,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     boxes: Boxes = Boxes()
     pool: Pool = Pool()
     uids: Uids = Uids()
+    cache: Cache = Cache()
     http: Http = Http()
     drain: Drain = Drain()
     auth: Auth = Auth()

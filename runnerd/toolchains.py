@@ -3,7 +3,7 @@
 import importlib.util
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -37,15 +37,30 @@ class Driver(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     run: tuple[str, ...]
 
 
+class Compiled(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What of a compile step can be kept (docs/compiling.md).
+
+    `products` are the files and folders below /tmp that it makes. `watches` are host paths, `*` allowed, whose change
+    makes what was kept worthless, beside the programs of `needs` and the host's packages. A file that holds one of the
+    `volatile` words is compiled anew each time.
+    """
+
+    products: tuple[str, ...]
+    watches: tuple[str, ...] = ()
+    volatile: tuple[str, ...] = ()
+
+
 class Waiting(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the program of one step is started ahead of it (docs/warm.md).
 
-    `command` replaces the step's own words, which it is then given as arguments but for the first. `env` is added while
-    it waits; {NAME} there is the variable's own value. `cold` are beginnings of names of variables that are read before
-    it waits: a run that sets one needs a fresh start.
+    `command` replaces the step's own words, which it is then given as arguments but for the first; {work} there is the
+    folder of the program's files. `cwd` is where it waits; without it, that folder. `env` is added while it waits, and
+    {NAME} is the variable's own value. `cold` are beginnings of names of variables that are read before it waits: a run
+    that sets one needs a fresh start.
     """
 
     command: tuple[str, ...] | None = None
+    cwd: str | None = None
     env: dict[str, str] = {}
     cold: tuple[str, ...] = ()
 
@@ -73,6 +88,8 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     binds: tuple[tuple[str, str], ...] = ()
     python_package: PythonPackage | None = None
     kernel: Driver | None = None
+    compiled: Compiled | None = None
+    prepare: tuple[str, ...] | None = None
     zygote: dict[Step, Waiting] = {}
 
 
@@ -88,7 +105,8 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Toolchain:
-    """One language. `binds` are (host path, path in the box); `raises` limits it cannot live without."""
+    """One language. `binds` are (host path, path in the box); `raises` limits it cannot live without; `prepare` is the
+    command that makes files ahead for it (sandbox/prepared.py)."""
 
     id: str
     name: str
@@ -103,12 +121,14 @@ class Toolchain:
     raises: Mapping[str, int]
     sample: Sample
     kernel: Driver | None = None
+    compiled: Compiled | None = None
+    prepare: tuple[str, ...] | None = None
     zygotes: Mapping[Step, Waiting] = field(default_factory=dict[Step, Waiting])
 
     @property
     def programs(self) -> tuple[str, ...]:
         """The host's own paths of what it needs."""
-        return tuple(_on_host(need.program, self.binds) for need in self.needs)
+        return tuple(on_host(need.program, self.binds) for need in self.needs)
 
     def plan(self, files: Mapping[str, bytes], main: str | None, args: tuple[str, ...], mode: str) -> Plan:
         """How to run `files` ("" names the toolchain's own source file); `main` is the one to start.
@@ -201,6 +221,8 @@ def load(path: Path | None = None) -> Toolchains:
             raises=data.raises,
             sample=Sample(data.sample.code.lstrip("\n"), data.sample.input, data.sample.output),
             kernel=data.kernel,
+            compiled=data.compiled,
+            prepare=data.prepare,
             zygotes=data.zygote,
         )
         for name in (file.stem, data.name, *data.aliases):
@@ -211,9 +233,13 @@ def load(path: Path | None = None) -> Toolchains:
 
 def _read(file: Path) -> _File:
     try:
-        return msgspec.convert(tomllib.loads(file.read_text()), _File)
+        data = msgspec.convert(tomllib.loads(file.read_text()), _File)
     except (msgspec.ValidationError, tomllib.TOMLDecodeError) as problem:
         raise ConfigError(f"{file}: {problem}") from None
+    for product in data.compiled.products if data.compiled is not None else ():
+        if not product.startswith("/tmp/"):
+            raise ConfigError(f"{file}: compiled.products holds {product}: it must be below /tmp")
+    return data
 
 
 def _fill(words: tuple[str, ...], main: str) -> tuple[str, ...]:
@@ -230,12 +256,12 @@ def _package(package: PythonPackage) -> tuple[tuple[str, str], ...]:
 
 
 def _present(program: str, binds: tuple[tuple[str, str], ...]) -> bool:
-    return shutil.which(_on_host(program, binds)) is not None
+    return shutil.which(on_host(program, binds)) is not None
 
 
-def _on_host(program: str, binds: tuple[tuple[str, str], ...]) -> str:
-    """Where a program of a box lies on the host."""
+def on_host(path: str, binds: Iterable[tuple[str, str]]) -> str:
+    """Where a file of a box lies on the host."""
     for source, target in binds:
-        if program.startswith(f"{target}/"):
-            return str(Path(source) / program.removeprefix(f"{target}/"))
-    return program
+        if path.startswith(f"{target}/"):
+            return str(Path(source) / path.removeprefix(f"{target}/"))
+    return path

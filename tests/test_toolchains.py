@@ -8,8 +8,8 @@ from runnerd.errors import BadRequest, ConfigError, UnknownLanguage
 LANGUAGES = toolchains.load()
 
 
-def test_the_six_are_there() -> None:
-    assert set(LANGUAGES.by_id) == {"python", "javascript", "c", "cpp", "java", "bash"}
+def test_all_are_there() -> None:
+    assert set(LANGUAGES.by_id) == {"python", "javascript", "c", "cpp", "java", "bash", "go", "rust"}
 
 
 @pytest.mark.parametrize(("name", "id"), [("py", "python"), ("JS", "javascript"), ("C++", "cpp"), ("Java", "java")])
@@ -53,6 +53,22 @@ def test_preload_is_for_split_only() -> None:
     python = LANGUAGES.get("python")
     assert "PYTHONPATH" in python.plan({"": b""}, None, (), "split").env
     assert "PYTHONPATH" not in python.plan({"": b""}, None, (), "terminal").env
+
+
+def test_where_files_of_a_box_lie() -> None:
+    binds = (("/host/go", "/opt/go"),)
+    assert toolchains.on_host("/opt/go/bin/go", binds) == "/host/go/bin/go"
+    assert toolchains.on_host("/opt/gone", binds) == "/opt/gone"
+    assert toolchains.on_host("/usr/bin/go", binds) == "/usr/bin/go"
+
+
+def test_products_are_below_tmp(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text(
+        'name = "X"\nsource = "x"\nrun = ["x"]\nneeds = []\ncompiled = { products = ["/work/program"] }\n'
+        '[sample]\ncode = ""\ninput = ""\noutput = ""\n'
+    )
+    with pytest.raises(ConfigError, match=r"x\.toml: compiled\.products holds /work/program"):
+        toolchains.load(tmp_path)
 
 
 def test_missing_programs_name_their_package(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 from runnerd import __version__
 from runnerd.errors import RunnerdError
 
-COMMANDS = ("serve", "run", "shell", "doctor", "toolchains", "keys", "config", "seccomp", "top")
+COMMANDS = ("serve", "run", "shell", "doctor", "toolchains", "keys", "config", "seccomp", "top", "bench")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -37,6 +37,9 @@ STATUS = {
 
 READ = 32 * 1024
 
+LOCAL = "local"
+"""The owner of what is compiled: the state folder is that of whoever calls."""
+
 
 def on_terminal() -> bool:
     """Whether a person sits at both ends: input and output are one terminal."""
@@ -62,7 +65,7 @@ def attend(host: Host, config: Config, run: Run, profile: str) -> int:
 async def _attend(host: Host, config: Config, run: Run, profile: str) -> Ended:
     async with trio.open_nursery() as nursery:
         registry = Registry(host, toolchains.load(), config, nursery)
-        session = await registry.start(run, profile=profile)
+        session = await registry.start(run, profile=profile, owner=LOCAL)
         async with trio.open_nursery() as aside:
             if run.mode == "terminal":
                 aside.start_soon(_follow_window, session)

@@ -18,6 +18,8 @@ from runnerd.cli.options import (
 )
 
 if TYPE_CHECKING:  # imported when needed: `list` and --help should not wait for them
+    from pathlib import Path
+
     from runnerd.config import Config
     from runnerd.sandbox.host import Host
     from runnerd.session.registry import Registry
@@ -31,6 +33,14 @@ class Row(TypedDict):
     name: str
     missing: list[str]
     raises: dict[str, int]
+
+
+class Made(TypedDict):
+    """What became of one language's files."""
+
+    id: str
+    ok: bool
+    message: str
 
 
 class Result(TypedDict):
@@ -54,7 +64,19 @@ def add_parser(subparsers: Subparsers) -> None:
     add_state_dir(check)
     add_config(check)
     check.set_defaults(func=_check)
-    for command in (listing, check):
+    prepare = commands.add_parser(
+        "prepare",
+        help="make what languages run faster by",
+        description="Make precompiled headers and the like, in boxes, where they are missing or no longer fit what is "
+        "installed. Boxes do without as long as they are; a daemon that runs takes them up by itself.",
+    )
+    prepare.add_argument("names", nargs="*", metavar="LANGUAGE", help="none: all that are installed")
+    add_limits(prepare, "auto")
+    add_backend(prepare)
+    add_state_dir(prepare)
+    add_config(prepare)
+    prepare.set_defaults(func=_prepare)
+    for command in (listing, check, prepare):
         add_json(command)
 
 
@@ -79,6 +101,53 @@ def _list(arguments: argparse.Namespace) -> int:
         raises = ", ".join(f"{name} to at least {least}" for name, least in row["raises"].items())
         print(f"{row['id']:<12} {row['name']:<20} {missing}{f'; raises {raises}' if raises else ''}")
     return 0
+
+
+def _prepare(arguments: argparse.Namespace) -> int:
+    import trio
+
+    from runnerd import toolchains
+    from runnerd.sandbox.host import open_host
+    from runnerd.sandbox.prepared import Prepared
+
+    config = configuration(arguments)
+    languages = toolchains.load()
+    base = state_dir(arguments).absolute() / "prepared"
+    chosen = [languages.get(name) for name in arguments.names] or languages.all()
+    able = [one for one in chosen if one.prepare is not None and not languages.missing(one)]
+    wanting = [one for one in able if Prepared(base).find(one) is None]
+    made: list[Made] = [
+        {"id": one.id, "ok": True, "message": "is prepared already"} for one in able if one not in wanting
+    ]
+    if wanting:
+        with open_host(config, limits=arguments.limits, state_dir=state_dir(arguments)) as host:
+            made += trio.run(_make, host, wanting, base)
+    if arguments.json:
+        print(json.dumps(made))
+    else:
+        for each in made:
+            print(f"{each['id']:<12} {style('ok', '32') if each['ok'] else style('FAILED', '31'):<8} {each['message']}")
+    return 0 if all(each["ok"] for each in made) else 1
+
+
+async def _make(host: "Host", chosen: "Sequence[Toolchain]", base: "Path") -> list[Made]:
+    import time
+
+    from runnerd.errors import RunnerdError
+    from runnerd.sandbox.prepare import prepare
+
+    made: list[Made] = []
+    for toolchain in chosen:
+        begun = time.monotonic()
+        try:
+            size = await prepare(host, toolchain, base)
+        except RunnerdError as problem:
+            hint = f"\n{problem.hint}" if problem.hint else ""
+            made.append({"id": toolchain.id, "ok": False, "message": problem.message + hint})
+        else:
+            message = f"{size / 1e6:.0f} MB in {time.monotonic() - begun:.1f} s"
+            made.append({"id": toolchain.id, "ok": True, "message": message})
+    return made
 
 
 def _check(arguments: argparse.Namespace) -> int:

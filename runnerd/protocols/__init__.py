@@ -129,6 +129,14 @@ class StateChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """So many bytes of output are left out: the client was behind when the program was interrupted."""
+
+    stream: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """`outcome` is one of sandbox.spec.Outcome. `cpu`, `wall` in seconds, `memory` in bytes, `timings` in ms."""
 
@@ -170,7 +178,7 @@ class Draining:
     seconds: float
 
 
-Event = Started | Output | StateChanged | Ended | Failed | Pong | Draining
+Event = Started | Output | StateChanged | Skipped | Ended | Failed | Pong | Draining
 
 
 class Adapter(Protocol):

@@ -28,6 +28,7 @@ from runnerd.protocols import (
     Pong,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
 )
@@ -94,6 +95,8 @@ class ExecuteAdapter:
                     del self._runs[event.stream], rest[0]
                 case Output():
                     frames.append(self._answer(event.stream, _text(event), {}))
+                case Skipped():
+                    frames.append(self._answer(event.stream, {}, {"skipped": event.size}))
                 case Ended():
                     frames.append(self._answer(event.stream, {}, _end(event)))
                     del self._runs[event.stream]

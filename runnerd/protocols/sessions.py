@@ -18,6 +18,7 @@ from runnerd.protocols import (
     Output,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
     StateChanged,
@@ -93,6 +94,8 @@ def _tell(event: Event) -> Frame | None:
             return _frame("state", state="running")
         case StateChanged():
             return _frame("state", state=event.state)
+        case Skipped():
+            return _frame("skipped", bytes=event.size)
         case Ended():
             state = "finished" if event.outcome in FINISHED else "terminated"
             fields: dict[str, Any] = {"exitCode": event.code, "reason": event.outcome, "message": event.message}

@@ -23,6 +23,7 @@ from runnerd.protocols import (
     Pong,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
     StateChanged,
@@ -70,6 +71,8 @@ class TerminalAdapter:
                     mode=event.mode,
                     timings=event.timings,
                 )
+            case Skipped():
+                return _frame("skipped", stream=event.stream, bytes=event.size)
             case StateChanged():
                 return _frame("state", stream=event.stream, state=event.state)
             case Ended():

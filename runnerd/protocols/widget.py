@@ -18,6 +18,7 @@ from runnerd.protocols import (
     Output,
     Resize,
     Signal,
+    Skipped,
     Start,
 )
 from runnerd.protocols.fields import Fields
@@ -58,6 +59,8 @@ class WidgetAdapter:
             match event:
                 case Output():
                     frames.append(_frame(event.channel, text=event.data.decode(errors="replace")))
+                case Skipped():
+                    frames.append(_frame("skipped", bytes=event.size))
                 case Ended():
                     self._stream = None
                     frames.append(

@@ -5,16 +5,14 @@ import os
 import resource
 import signal
 import socket
-import struct
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Literal
 
 import trio
 
 from runnerd.errors import BoxError, BrokenBox
-from runnerd.sandbox import rlimits, zygote
+from runnerd.sandbox import rlimits, wire, zygote
 from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
@@ -23,14 +21,12 @@ from runnerd.sandbox.launch import launch
 from runnerd.sandbox.process import DESCRIPTORS, Kind, Process, is_kind
 from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spawn import Child
-from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
+from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
+from runnerd.sandbox.wire import Entry
 from runnerd.sandbox.zygote import Zygote
 
-_START = struct.Struct("=6I16Q")
-_EXIT = struct.Struct("=2Q")
-_ENTRY = struct.Struct("=2QI4x")
-_MODES: dict[Mode, int] = {"terminal": 0, "split": 1, "pipes": 2}
 _SCOPES = {"foreground": 0, "tree": 1, "box": 2}
+_TREES = {"work": 0, "tmp": 1}
 _INLINE_MAX = MESSAGE_MAX // 2
 """Files up to this many bytes travel in the request itself, larger ones as a descriptor."""
 
@@ -44,16 +40,8 @@ NICE = 10
 """Programs give way to the kernel's terminal worker, which delivers their output (see docs/architecture.md)."""
 
 Scope = Literal["foreground", "tree", "box"]
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a folder: size in bytes, mtime in seconds, mode as st_mode."""
-
-    name: str
-    size: int
-    mtime: int
-    mode: int
+Tree = Literal["work", "tmp"]
+"""What paths of the file work are relative to: the work tree, or /tmp."""
 
 
 class Box:
@@ -83,7 +71,7 @@ class Box:
     ) -> Process:
         """Write `files` (paths relative to the work tree), then start a program. One round trip in all.
 
-        `descriptor` becomes the program's 3; it stays the caller's.
+        `descriptor` becomes the program's 60; it stays the caller's.
 
         Raises InitRefused with the box's errno (a file that cannot be written, an unknown program), BrokenBox.
         """
@@ -91,18 +79,7 @@ class Box:
             writes = [self._write(path, data, 0o644, stack) for path, data in (files or {}).items()]
             wanted = rlimits.rlimits(self._spec.limits, cgroup=self._keeper.cgroup is not None)
             limits = rlimits.within(wanted, lambda number: resource.getrlimit(number)[1])
-            flat = [limits.get(number, 2**64 - 1) for number in range(16)]
-            strings = [launch.cwd, *launch.argv, *(f"{name}={value}" for name, value in launch.env.items())]
-            head = _START.pack(
-                _MODES[launch.mode],
-                launch.window.rows,
-                launch.window.cols,
-                NICE,
-                len(launch.argv),
-                len(launch.env),
-                *flat,
-            )
-            payload = head + b"".join(os.fsencode(text) + b"\0" for text in strings)
+            payload = wire.start(launch, NICE, limits)
             along = () if descriptor is None else (descriptor,)
             pending = self._channel.post(Op.START, "start", subject=launch.argv[0], payload=payload, fds=along)
             try:
@@ -153,10 +130,10 @@ class Box:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    async def write(self, path: str, data: bytes, mode: int = 0o644) -> None:
+    async def write(self, path: str, data: bytes, mode: int = 0o644, tree: Tree = "work") -> None:
         """Write a whole file atomically; parents are made. Raises InitRefused (ENOSPC, EXDEV, ...), BrokenBox."""
         with ExitStack() as stack:
-            await self._write(path, data, mode, stack).wait()
+            await self._write(path, data, mode, stack, tree).wait()
 
     async def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write some files in one round trip. Raises as `write`."""
@@ -178,21 +155,14 @@ class Box:
         """The names in a folder, in the kernel's order."""
         pending = self._post_files(Op.LIST, "list", path)
         await pending.wait()
-        entries: list[Entry] = []
-        for reply in pending.replies:
-            data, at = reply.payload, 0
-            while at < len(data):
-                end = data.find(b"\0", at + _ENTRY.size)
-                if end < 0:
-                    raise self._break("LIST has an entry without an end")
-                size, mtime, mode = _ENTRY.unpack_from(data, at)
-                entries.append(Entry(os.fsdecode(data[at + _ENTRY.size : end]), size, mtime, mode))
-                at = end + 1
-        return entries
+        try:
+            return [entry for reply in pending.replies for entry in wire.entries(reply.payload)]
+        except ValueError as problem:
+            raise self._break(f"LIST {problem}") from None
 
-    async def open(self, path: str) -> int:
-        """A read-only descriptor of a regular file or folder of the work tree, which the caller closes."""
-        reply = await self._post_files(Op.OPEN, "open", path).wait()
+    async def open(self, path: str, tree: Tree = "work") -> int:
+        """A read-only descriptor of a regular file or folder, which the caller closes."""
+        reply = await self._post_files(Op.OPEN, "open", path, args=(0, _TREES[tree])).wait()
         self._expect(reply, "file")
         return reply.fds[0]
 
@@ -306,26 +276,23 @@ class Box:
                 raise self._refuse(reply, "EXIT of programs that were not started")
             self._early[reply.tag] = reply
             return
-        if len(reply.payload) != _EXIT.size or reply.fds or process.exited.is_set():
+        if len(reply.payload) != wire.EXIT.size or reply.fds or process.exited.is_set():
             raise self._refuse(reply, "EXIT is not as it should be")
-        micros, kib = _EXIT.unpack(reply.payload)
-        code = os.WEXITSTATUS(reply.result) if os.WIFEXITED(reply.result) else None
-        signum = os.WTERMSIG(reply.result) if os.WIFSIGNALED(reply.result) else None
-        process.exit = Exit(code, signum, micros / 1e6, kib * 1024)
-        if code != 0 and (exceeded := self._keeper.end().exceeded) is not None:
+        process.exit = wire.exit_of(reply.result, reply.payload)
+        if process.exit.code != 0 and (exceeded := self._keeper.end().exceeded) is not None:
             self.kill(exceeded)  # the kernel kills a program before init, which may still tell of it
         process.exited.set()
 
-    def _write(self, path: str, data: bytes, mode: int, stack: ExitStack) -> Pending:
+    def _write(self, path: str, data: bytes, mode: int, stack: ExitStack, tree: Tree = "work") -> Pending:
         """Post a file; `stack` holds the descriptor of a large one until the request is answered."""
-        name = os.fsencode(path) + b"\0"
+        name, args = os.fsencode(path) + b"\0", (mode, _TREES[tree])
         if len(data) <= _INLINE_MAX:
-            return self._channel.post(Op.WRITE, "write", subject=path, args=(mode,), payload=name + data)
+            return self._channel.post(Op.WRITE, "write", subject=path, args=args, payload=name + data)
         memory = os.memfd_create("runnerd-file", os.MFD_CLOEXEC)
         stack.callback(os.close, memory)
         with open(memory, "wb", closefd=False) as file:
             file.write(data)
-        return self._channel.post(Op.WRITE, "write", subject=path, args=(mode,), payload=name, fds=[memory])
+        return self._channel.post(Op.WRITE, "write", subject=path, args=args, payload=name, fds=[memory])
 
     def _post_files(self, op: Op, step: str, *paths: str, args: tuple[int, ...] = ()) -> Pending:
         payload = b"".join(os.fsencode(path) + b"\0" for path in paths)

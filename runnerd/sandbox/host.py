@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from runnerd.config import Backend, Config
+from runnerd.config import Backend, Config, default_state_dir
 from runnerd.errors import SetupError
 from runnerd.resources import folder
 from runnerd.sandbox import bubblewrap, mounts, nsjail, seccomp
 from runnerd.sandbox.cgroup import Ceiling, Tree, open_tree
 from runnerd.sandbox.keeper import Keeper
+from runnerd.sandbox.prepared import Prepared
 from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spec import Bind, BoxSpec, Limits, LimitsMode
 from runnerd.sandbox.uids import Uids
 from runnerd.sandbox.watch import Watcher
+from runnerd.toolchains import Toolchain
 
 RUN = Path("/run/runnerd")
 """Mount point of a root daemon's private tmpfs; each daemon sees its own there, and the host sees an empty folder."""
@@ -50,7 +52,7 @@ class Host:
     """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root.
 
     `tree` is None under best-effort limits; `weaker` says why, where stronger ones would have been taken. `program` is
-    the backend's.
+    the backend's. `state` is where caches are kept; None: nowhere.
     """
 
     tree: Tree | None
@@ -62,6 +64,8 @@ class Host:
     tools: str
     null: int
     uids: Uids | None
+    state: Path | None
+    prepared: Prepared
     _shown: mounts.Shown
 
     @property
@@ -78,6 +82,10 @@ class Host:
             return bubblewrap.recipe(bubblewrap.arguments(spec, self.etc, self.tools))
         nsjail.refuse_mounts_below(spec, Path("/proc/self/mountinfo").read_text())
         return nsjail.recipe(nsjail.configuration(spec, self.etc, self.tools))
+
+    def binds(self, toolchain: Toolchain | None) -> tuple[tuple[str, str], ...]:
+        """What boxes of a toolchain are shown of this host, as `spec` takes it."""
+        return (*toolchain.binds, *self.prepared.binds(toolchain)) if toolchain is not None else ()
 
     def spec(self, limits: Limits, *, binds: Sequence[tuple[str, str]] = (), widget: bool = False) -> BoxSpec:
         """The box for these limits. `binds` are (host path, path in the box), read-only.
@@ -136,6 +144,8 @@ def open_host(
             tools=str(base / "opt"),
             null=null,
             uids=uids,
+            state=state_dir,
+            prepared=_prepared(state_dir),
             _shown=shown,
         )
 
@@ -192,15 +202,25 @@ def _lock_file() -> Path:
 
 
 def _cache(state_dir: Path | None) -> Path | None:
-    """Where compiled filters are kept, made if missing; None (compile each time) when it cannot be written."""
+    """Where compiled filters are kept, made if missing; None (compile each time) when it cannot be written, or when the
+    state folder is another user's: a service could not use what root's commands left in it."""
     if state_dir is None:
         return None
     cache = state_dir / "cache"
     try:
-        cache.mkdir(parents=True, exist_ok=True, mode=0o700)
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if state_dir.stat().st_uid != os.geteuid():
+            return None
+        cache.mkdir(exist_ok=True, mode=0o700)
     except OSError:
         return None
     return cache
+
+
+def _prepared(state_dir: Path | None) -> Prepared:
+    """What was prepared for this daemon, or else at set-up."""
+    states = (state_dir, default_state_dir()) if state_dir is not None else ()
+    return Prepared(*((state / "prepared").absolute() for state in states))
 
 
 def _make_etc(etc: Path) -> None:
@@ -217,19 +237,20 @@ def _make_etc(etc: Path) -> None:
 
 
 def _make_tools(tools: Path) -> None:
-    """/opt/runnerd of every box: init, `python` (Debian has none), and the toolchains' own support files."""
+    """/opt/runnerd of every box: init, Java's preload, `python` (Debian has none), the toolchains' support files."""
     from runnerd.sandbox import _native
 
     (tools / "bin").mkdir(parents=True, mode=0o755)
-    init = Path(_native.__file__).with_name("init")
-    try:
-        shutil.copy(init, tools / "init")
-    except OSError as problem:
-        raise SetupError(
-            f"copying init from {init}: {problem.strerror} (errno {problem.errno})",
-            hint="build the native parts: scripts/setup",
-        ) from problem
-    (tools / "init").chmod(0o555)
+    for name in ("init", "java-zygote.so"):
+        built = Path(_native.__file__).with_name(name)
+        try:
+            shutil.copy(built, tools / name)
+        except OSError as problem:
+            raise SetupError(
+                f"copying {name} from {built}: {problem.strerror} (errno {problem.errno})",
+                hint="build the native parts: scripts/setup",
+            ) from problem
+        (tools / name).chmod(0o555)
     (tools / "bin" / "python").symlink_to("/usr/bin/python3")
     support = folder("toolchains") / "support"
     if support.is_dir():

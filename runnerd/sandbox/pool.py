@@ -138,6 +138,7 @@ class Pool:
                 self._tend(nursery)
                 with trio.move_on_after(LOOK):
                     await self._changed.wait()
+                await trio.sleep(CALM)  # what has changed it goes first
 
     def _tend(self, nursery: trio.Nursery) -> None:
         now, pressed = trio.current_time(), bool(self._pressed())

@@ -85,7 +85,7 @@ class Admission:
             session_id = self._registry.new_id()
             debit = await self.charge(client, "run", session_id, profile)
             session = await self._registry.start(
-                run, profile=profile, session_id=session_id, stay=stay, kernels=kernels
+                run, profile=profile, session_id=session_id, stay=stay, kernels=kernels, owner=_owner(client)
             )
         except BaseException:
             self._quota.give_back(name)
@@ -163,3 +163,8 @@ class Admission:
         at_a_time = defaults.runs_at_a_time if rules.runs_at_a_time is None else rules.runs_at_a_time
         per_minute = defaults.runs_per_minute if rules.runs_per_minute is None else rules.runs_per_minute
         return ("key", client.key.public_key), at_a_time, per_minute
+
+
+def _owner(client: Client) -> str | None:
+    """For whom it is kept what compilers make: the key. Who gives none could be anybody."""
+    return f"key {client.key.public_key}" if client.key is not None else None

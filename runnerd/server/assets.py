@@ -5,6 +5,7 @@ import hashlib
 import mimetypes
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 TYPES = {
@@ -20,15 +21,21 @@ HASHED = re.compile(r"-[\w-]{8,}\.\w+$")
 """Vite puts a hash of the content into these names, so that a name never gets other content."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Asset:
-    """`packed` is the content by gzip, None where that saves nothing. `etag` includes its quotes."""
+    """`etag` includes its quotes."""
 
     content: bytes
-    packed: bytes | None
     media_type: str
     etag: str
     immutable: bool
+
+    @cached_property
+    def packed(self) -> bytes | None:
+        """The content by gzip, None where that saves nothing. Made when first asked for, which takes milliseconds: a
+        start need not wait for it, and an event loop should ask in a thread."""
+        worth = self.media_type.startswith(TEXT) and len(self.content) >= WORTH_PACKING
+        return gzip.compress(self.content, 6, mtime=0) if worth else None
 
 
 def load(folder: Path) -> dict[str, Asset]:
@@ -43,12 +50,8 @@ def load(folder: Path) -> dict[str, Asset]:
 def _asset(path: Path) -> Asset:
     content = path.read_bytes()
     media_type = TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-    packed = None
-    if media_type.startswith(TEXT) and len(content) >= WORTH_PACKING:
-        packed = gzip.compress(content, 6, mtime=0)
     return Asset(
         content=content,
-        packed=packed,
         media_type=media_type,
         etag=f'"{hashlib.sha256(content).hexdigest()[:20]}"',
         immutable=HASHED.search(path.name) is not None,

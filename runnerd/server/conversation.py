@@ -69,10 +69,12 @@ class Transport(Protocol):
     """A connection that carries frames. `send` keeps the order of its calls and may wait for a slow client.
 
     `listen` gives each frame in turn to `hear`, maybe in another task, until that returns False or the client is gone.
+    `room` waits until what was sent is on its way.
     """
 
     async def listen(self, hear: Callable[[Frame], Awaitable[bool]]) -> None: ...
     async def send(self, frame: Frame) -> None: ...
+    async def room(self) -> None: ...
     async def close(self, code: int, reason: str) -> None: ...
 
 
@@ -343,8 +345,12 @@ class Conversation:
                 tell = [event_of(stream.number, event) for event in events]
                 if isinstance(events[-1], Last):
                     await self._tell_end(stream, *tell)
-                else:
-                    await self._tell(*tell)
+                    continue
+                began = trio.current_time()
+                await self._tell(*tell)
+                if viewer.behind and isinstance(events[0], Output):
+                    await self._room()
+                    viewer.took(len(events[0].data), trio.current_time() - began)
         except trio.EndOfChannel:
             return
 
@@ -360,6 +366,13 @@ class Conversation:
     async def _tell(self, *events: Event) -> None:
         for frame in self._adapter.send(*events):
             await self._send(frame)
+
+    async def _room(self) -> None:
+        self._sends += 1
+        try:
+            await self._transport.room()
+        finally:
+            self._sends -= 1
 
     async def _send(self, frame: Frame) -> None:
         self._sends += 1

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
+import trio
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -132,7 +133,7 @@ def routes(site: Site) -> list[Route]:
 
     async def page(request: Request) -> Response:
         asset = site.assets.get(request.url.path)
-        return PlainTextResponse(NO_PAGE, 503) if asset is None else _asset(asset, request)
+        return PlainTextResponse(NO_PAGE, 503) if asset is None else await _asset(asset, request)
 
     return [
         Route("/healthz", healthz),
@@ -222,7 +223,7 @@ def asked_of(request: Request) -> Asked:
     return request.state.asked
 
 
-def _asset(asset: Asset, request: Request) -> Response:
+async def _asset(asset: Asset, request: Request) -> Response:
     headers = {
         "Cache-Control": "public, max-age=31536000, immutable" if asset.immutable else "no-cache",
         "ETag": asset.etag,
@@ -231,9 +232,11 @@ def _asset(asset: Asset, request: Request) -> Response:
     if asset.etag in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     content = asset.content
-    if asset.packed is not None and "gzip" in request.headers.get("accept-encoding", ""):
-        content = asset.packed
-        headers["Content-Encoding"] = "gzip"
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        packed = await trio.to_thread.run_sync(lambda: asset.packed)
+        if packed is not None:
+            content = packed
+            headers["Content-Encoding"] = "gzip"
     return Response(content, headers=headers, media_type=asset.media_type)
 
 

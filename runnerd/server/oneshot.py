@@ -34,6 +34,9 @@ class _Exchange:
     async def send(self, frame: Frame) -> None:
         await self._out(frame)
 
+    async def room(self) -> None:
+        await trio.lowlevel.checkpoint()  # its sends wait for that
+
     async def close(self, code: int, reason: str) -> None:
         await trio.lowlevel.checkpoint()
 

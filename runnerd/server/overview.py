@@ -42,6 +42,8 @@ def metrics(status: Status, listener: Listener) -> Iterator[Metric]:
     yield Metric("sessions_started_total", "counter", "Sessions that were started.", status.started)
     for outcome, count in status.ended.items():
         yield Metric("sessions_ended_total", "counter", "Sessions that ended.", count, {"outcome": outcome})
+    yield Metric("compilations_total", "counter", "Compile steps that could be kept and were run.", status.compiled)
+    yield Metric("compilations_spared_total", "counter", "Compile steps whose products were kept.", status.spared)
     for name, kind, help in POOL:
         for stock in status.stocks:
             labels = {"language": stock.language, "profile": stock.profile, "mode": stock.mode}

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Awaitable, Callable
 
 import trio
 from trio.abc import HalfCloseableStream
@@ -10,6 +11,10 @@ from runnerd.server.asked import Asked, new_id
 from runnerd.server.forwarded import UNIX, canonical
 
 CHUNK = 65536
+SEND_BUFFER = 64 * 1024
+"""Bytes of what the kernel holds for a peer, sent and not; it takes twice as much for its own accounts."""
+UNSENT = 4 * 1024
+"""Bytes not sent yet beyond which it takes no more."""
 LINGER = 2.0
 """Seconds that a refused client has to read why, while what it still sends is thrown away."""
 
@@ -57,11 +62,7 @@ class ConnectionStream(HalfCloseableStream):
         self._sending = True
         try:
             while rest:
-                with trio.move_on_after(self._send_deadline) as scope:
-                    await self._stream.send_all(rest[:CHUNK])
-                if scope.cancelled_caught:
-                    self.abort()
-                    raise trio.BrokenResourceError(f"the peer took nothing for {self._send_deadline:g} s")
+                await self._within_deadline(self._stream.send_all, rest[:CHUNK])
                 rest = rest[CHUNK:]
         finally:
             self._sending = False
@@ -79,13 +80,26 @@ class ConnectionStream(HalfCloseableStream):
             raise trio.BrokenResourceError(f"the connection broke: {problem}") from problem
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        await self._within_deadline(self._stream.wait_send_all_might_not_block)
+
+    async def _within_deadline(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
+        with trio.move_on_after(self._send_deadline) as scope:
+            await do(*args)
+        if scope.cancelled_caught:
+            self.abort()
+            raise trio.BrokenResourceError(f"the peer took nothing for {self._send_deadline:g} s")
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    def keep_little_unsent(self) -> None:
+        """What the kernel holds cannot be overtaken, so it shall hold little: for a slow link that would be seconds."""
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
     def abort(self) -> None:
         """Close at once; what was not sent yet is dropped."""

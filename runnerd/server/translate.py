@@ -3,7 +3,7 @@
 from runnerd import protocols
 from runnerd.sandbox.spec import Window
 from runnerd.session.run import Run
-from runnerd.session.viewer import Ended, Event, Output, Started, StateChange
+from runnerd.session.viewer import Ended, Event, Output, Skipped, Started, StateChange
 
 
 def run_of(start: protocols.Start) -> Run:
@@ -25,6 +25,8 @@ def event_of(stream: int, event: Event) -> protocols.Event:
     match event:
         case Output(channel, offset, data):
             return protocols.Output(stream, channel, offset, data)
+        case Skipped(size):
+            return protocols.Skipped(stream, size)
         case StateChange(state):
             return protocols.StateChanged(stream, state)
         case Started(session, language, mode, timings):

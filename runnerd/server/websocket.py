@@ -57,9 +57,16 @@ class WebSocketTransport:
         await self._connection.ear.listen(hear)
 
     async def send(self, frame: Frame) -> None:
-        """Send one message. A closed connection swallows it: `receive` tells of the end."""
+        """Send one message. A closed connection swallows it: `listen` ends by itself."""
         try:
             await self._connection.send_message(frame)
+        except ConnectionClosed:
+            return
+
+    async def room(self) -> None:
+        """Wait until what was sent is on its way, so that the next frame is of what is known then."""
+        try:
+            await self._connection.drain()
         except ConnectionClosed:
             return
 
@@ -130,13 +137,18 @@ class _Connection(WebSocketConnection):
         self._send_channel = self.ear  # pyright: ignore[reportAttributeAccessIssue]
 
     async def _send(self, event: wsproto.events.Event) -> None:
-        data = self._wsproto.send(event)
+        await self._in_turn(self._stream.send_all, self._wsproto.send(event))
+
+    async def drain(self) -> None:
+        await self._in_turn(self._stream.wait_send_all_might_not_block)
+
+    async def _in_turn(self, do: Callable[..., Awaitable[None]], *args: object) -> None:
         try:
             self._stream_lock.acquire_nowait()
         except trio.WouldBlock:
             await self._stream_lock.acquire()
         try:
-            await self._stream.send_all(data)
+            await do(*args)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             await self._abort_web_socket()
             assert self._close_reason is not None
@@ -192,6 +204,7 @@ async def serve_websocket(
     """
     head.check_handshake()
     subprotocol = choose_subprotocol(head.words("sec-websocket-protocol"), subprotocols)
+    stream.keep_little_unsent()
     async with trio.open_nursery() as nursery:
         connection = await _accept(nursery, stream, settings, subprotocol)
         if connection is None:

@@ -12,7 +12,9 @@ from runnerd.sandbox.pool import Ready
 from runnerd.sandbox.process import Process
 from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Outcome
 from runnerd.sandbox.zygote import Zygote
+from runnerd.session.compiled import Spared
 from runnerd.session.kinds import further
+from runnerd.session.output import OutputChannel
 from runnerd.session.program import Program
 from runnerd.session.run import Run, environment
 from runnerd.session.session import Session, Stay
@@ -24,6 +26,8 @@ START_SECONDS = 15.0
 DRAIN_SECONDS = 0.1
 """How long a pipe that something else keeps open delays the end of a program."""
 
+Output = tuple[tuple[OutputChannel, bytes], ...]
+
 Open = Callable[[], AbstractAsyncContextManager[Ready]]
 """Gives a box for as long as a block runs."""
 
@@ -33,7 +37,7 @@ class _NotBegun(Exception):
 
 
 class BoxRun(Session):
-    """A session that is over with its box. `spec` is the box's."""
+    """A session that is over with its box. `spec` is the box's; `spared` is where its compile step may be kept."""
 
     def __init__(
         self,
@@ -45,9 +49,10 @@ class BoxRun(Session):
         *,
         asked: float | None = None,
         stay: Stay | None = None,
+        spared: Spared | None = None,
     ) -> None:
         super().__init__(id, spec, run, asked=asked, stay=stay)
-        self._open, self._plan = open, plan
+        self._open, self._plan, self._spared = open, plan, spared
         self._compiling = plan.compile is not None
         self._began = False
 
@@ -87,7 +92,8 @@ class BoxRun(Session):
         box = ready.box
         files: dict[str, bytes] | None = self._plan.files
         try:
-            if self._plan.compile is not None:
+            before = await self._spare(ready)
+            if self._plan.compile is not None and before is None:
                 done = await self._step(ready, self._plan.compile, files, "compile")
                 if done is None:
                     self._box_over(box)
@@ -95,8 +101,11 @@ class BoxRun(Session):
                 if done.code != 0:
                     self._judge(box, done, Outcome.COMPILE_ERROR)
                     return
-                self._compiling, files = False, None
-            done = await self._step(ready, self._plan.run, files, "program")
+                if self._spared is not None and self._window == self.run.window:
+                    await self._spared.fill(box, self.log)
+                files = None
+            self._compiling = False
+            done = await self._step(ready, self._plan.run, files, "program", before or ())
             if done is None:
                 self._box_over(box)
             else:
@@ -108,10 +117,27 @@ class BoxRun(Session):
         except BoxError as problem:
             self._box_over(box, problem)
 
+    async def _spare(self, ready: Ready) -> Output | None:
+        """What a compile step wrote that need not be run, since what it made is in the box now."""
+        if self._spared is None or self._window != self.run.window:  # it was resized since
+            return None
+        with trio.move_on_after(START_SECONDS):
+            entry = await self._spared.spare(ready.box)
+            if entry is None:
+                return None
+            if (compiler := ready.zygotes.pop("compile", None)) is not None:  # the program should be alone
+                await ready.box.signal(compiler.process, signal.SIGKILL, "tree")
+                await compiler.process.exited.wait()
+                ready.box.release(compiler.process)
+                compiler.process.close()
+            return entry.output
+        raise BoxError(f"the box did not come up within {START_SECONDS:g} s")
+
     async def _step(
-        self, ready: Ready, argv: tuple[str, ...], files: dict[str, bytes] | None, name: str
+        self, ready: Ready, argv: tuple[str, ...], files: dict[str, bytes] | None, name: str, before: Output = ()
     ) -> Exit | None:
-        """Run one process to its end; None when the box ended first. Its output is in the log then, all of it."""
+        """Run one process to its end; None when the box ended first. Its output is in the log then, all of it, after
+        what came `before`."""
         box = ready.box
         process: Process | None = None
         zygote = ready.zygotes.pop(name, None)
@@ -121,11 +147,13 @@ class BoxRun(Session):
             raise BoxError(f"the box did not start {argv[0]} within {START_SECONDS:g} s")
         self._note(name)
         self._since = trio.current_time()
-        self._exit = None
+        self._exit, written = None, self.log.size
         program: Program | None = None
         try:
             async with trio.open_nursery() as nursery:
                 self._program = program = Program(process, self.feed, nursery)
+                for channel, data in before if self.log.size == 0 else ():  # not once more in another box
+                    self.feed.append(channel, data)
                 if name == "program":
                     self._begin(box, program, nursery)
                 elif process.mode == "pipes":
@@ -144,8 +172,8 @@ class BoxRun(Session):
                 program.take_rest()
                 program.close()
         killed = process.exit is None or process.exit.signal == signal.SIGKILL
-        if zygote is not None and killed and not zygote.went():
-            return await self._step(ready, argv, files, name)  # anew: nothing of the run has happened
+        if zygote is not None and killed and self.log.size == written and not zygote.went():
+            return await self._step(ready, argv, files, name, before)  # anew: nothing of the run has happened
         self._began = True
         if name == "compile":
             box.release(process)
@@ -156,10 +184,12 @@ class BoxRun(Session):
     ) -> Process:
         """The process that waits for this step, or a new one."""
         if zygote is not None:
-            if files:
+            file = next(iter(files.items())) if files and zygote.writes(files) else None
+            if files and file is None:
                 await box.write_all(files)
-            zygote.process.resize(self._window)
-            if zygote.go(further(argv, zygote.launch.argv), self.run.env):
+            if self._window != zygote.launch.window:
+                zygote.process.resize(self._window)
+            if zygote.go(further(argv, zygote.launch.argv), self.run.env, file):
                 return zygote.process
         work = self._spec.work
         launch = Launch(argv, environment(self.run, self._plan.env, work), self.run.mode, work, self._window)

@@ -36,10 +36,10 @@ def launches(toolchain: Toolchain, run: Run, work: str) -> tuple[tuple[str, Laun
         (
             step,
             Launch(
-                each.command or toolchain.words(step),
+                tuple(word.replace("{work}", work) for word in each.command or toolchain.words(step)),
                 environment(Run(mode=run.mode), {**own, **_filled(each.env, own)}, work),
                 run.mode,
-                work,
+                each.cwd or work,
             ),
         )
         for step, each in toolchain.zygotes.items()

@@ -9,6 +9,8 @@ OutputChannel = Literal["stdout", "stderr"]
 _BLOCK = 64 * 1024
 """Small appends share a block of up to this size: a program that writes single bytes costs no object for each."""
 
+_CONTINUATION = bytes(range(0x80, 0xC0))
+
 _OWN_BLOCK = 16 * 1024
 """Appends from this size on are kept as they came: no copy."""
 
@@ -96,6 +98,16 @@ class OutputLog:
         if not wanted and data[-1] >= 0x80 and offset + len(data) < self.end:
             data = data[: len(data) - _torn(data)] or data
         return Chunk(channel, offset, data)
+
+    def line_after(self, offset: int, limit: int) -> int:
+        """Where the first line after `offset` begins, within `limit` bytes; without one, the first whole character."""
+        chunk = self.read(offset, limit)
+        if chunk is None:
+            return self.end
+        newline = chunk.data.find(b"\n")
+        if newline >= 0:
+            return chunk.offset + newline + 1
+        return chunk.offset + len(chunk.data) - len(chunk.data.lstrip(_CONTINUATION))
 
     def _add(self, channel: OutputChannel, data: bytes) -> None:
         tail = self._blocks[-1] if self._blocks else b""

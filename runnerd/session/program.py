@@ -169,6 +169,16 @@ class Program:
         # In the middle of a line the first VEOF only delivers what is there.
         self._put(veof * 2 if canonical and self._last not in b"\r\n" + veof else veof)
 
+    def interrupts(self, key: bytes) -> bool:
+        """Whether the terminal makes a signal of this key."""
+        if not self._terminal:
+            return False
+        try:
+            attributes = termios.tcgetattr(self.process.stdin)
+        except termios.error:
+            return False
+        return bool(attributes[_LFLAG] & termios.ISIG) and attributes[_CC][termios.VINTR] == key
+
     def _line_discipline(self) -> tuple[bool, bytes]:
         """Whether the terminal is in canonical mode, and its VEOF (empty when it has none)."""
         try:

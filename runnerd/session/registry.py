@@ -13,15 +13,20 @@ from runnerd.config import Config, Profile
 from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.pool import Kind, Pool, Stock, cold
-from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
 from runnerd.session.box_run import BoxRun, Open
+from runnerd.session.cache import Cache
+from runnerd.session.compiled import Spared, is_volatile, key, made_by
 from runnerd.session.kernel import Kernel, Kernels
 from runnerd.session.kinds import kind_for
-from runnerd.session.run import Run, check, grant
+from runnerd.session.run import Run, check, environment, grant
 from runnerd.session.session import Session, Stay
 from runnerd.toolchains import Plan, Toolchain, Toolchains
 
 log = logging.getLogger("runnerd.session")
+
+EVERYBODY = ""
+"""The owner of what is kept for all."""
 
 RELIEF = 0.5
 """Seconds after which a run that waits for the host's pressure to fall looks again."""
@@ -29,7 +34,8 @@ RELIEF = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Counts: boxes alive and allowed, runs that wait for one, sessions started and ended (by outcome) so far."""
+    """Counts: boxes alive and allowed, runs that wait for one, sessions started and ended (by outcome) so far, compile
+    steps that were spared and that were not."""
 
     boxes: int
     boxes_max: int
@@ -37,6 +43,8 @@ class Status:
     started: int
     ended: Mapping[str, int]
     draining: bool
+    spared: int = 0
+    compiled: int = 0
     stocks: Sequence[Stock] = ()
 
 
@@ -62,6 +70,7 @@ class Registry:
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
         self._pool = pool
+        self._cache = Cache(host.state / "cache" / "compiled", config.cache.size) if host.state is not None else None
         self._keep_ahead()
         self._boxes = trio.CapacityLimiter(config.boxes.max)
         self._queue: set[trio.CancelScope] = set()
@@ -83,8 +92,11 @@ class Registry:
         session_id: str | None = None,
         stay: Stay | None = None,
         kernels: Kernels | None = None,
+        owner: str | None = None,
     ) -> Session:
         """Admit a run, in order of arrival. The session is under way when this returns; attach a viewer at once.
+
+        What compiling makes is kept for runs of the same `owner`; None: for nobody, unless all share it.
 
         `session_id` is one of `new_id`, for who must know it before. With `kernels`, those of the client's connection,
         it runs in the one of its language, which is opened when there is none: a box of the profile that is counted for
@@ -103,7 +115,9 @@ class Registry:
         asked = trio.current_time()
         await self._admit(session_id)
         kind = kind_for(toolchain, spec, profile, run)
-        session = BoxRun(session_id, self._opening(kind, run), spec, run, plan, asked=asked, stay=stay)
+        spared = self._spared(toolchain, run, plan, spec.work, owner)
+        opening = self._opening(kind, run)
+        session = BoxRun(session_id, opening, spec, run, plan, asked=asked, stay=stay, spared=spared)
         self._begin(session, self._leave)
         return session
 
@@ -169,6 +183,8 @@ class Registry:
         """Admit and limit new runs by `config` from now on; those that live keep what they were granted."""
         self._config = config
         self._boxes.total_tokens = config.boxes.max
+        if self._cache is not None:
+            self._cache.size = config.cache.size
         if self._pool is not None:
             self._pool.adopt(config.pool)
             self._keep_ahead()
@@ -181,6 +197,8 @@ class Registry:
             started=self._started,
             ended=dict(self._ended),
             draining=self._draining,
+            spared=self._cache.hits if self._cache is not None else 0,
+            compiled=self._cache.misses if self._cache is not None else 0,
             stocks=self._pool.stocks() if self._pool is not None else (),
         )
 
@@ -205,8 +223,23 @@ class Registry:
             await self._empty.park()
 
     def _spec(self, profile: Profile, run: Run, toolchain: Toolchain | None) -> BoxSpec:
-        binds = toolchain.binds if toolchain is not None else ()
+        binds = self._host.binds(toolchain)
         return self._host.spec(grant(profile, run.limits, toolchain), binds=binds, widget=profile.widget)
+
+    def _spared(self, toolchain: Toolchain | None, run: Run, plan: Plan, work: str, owner: str | None) -> Spared | None:
+        """Where what this run's compile step makes is kept; None: nowhere."""
+        settings = self._config.cache
+        owner = EVERYBODY if settings.shared else owner
+        if self._cache is None or not settings.size or owner is None:
+            return None
+        if toolchain is None or toolchain.compiled is None or plan.compile is None:
+            return None
+        if is_volatile(toolchain.compiled, plan.files):
+            return None
+        launch = Launch(plan.compile, environment(run, plan.env, work), run.mode, work, run.window)
+        made = made_by(toolchain, toolchain.compiled, self._host.binds(toolchain))
+        name = key(owner, made, launch, plan.files)
+        return Spared(self._cache, name, toolchain.compiled.products, self._nursery.start_soon)
 
     def _plan(self, run: Run) -> tuple[Toolchain | None, Plan]:
         toolchain = self._toolchain(run)

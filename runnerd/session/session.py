@@ -120,6 +120,8 @@ class Session:
                 await self.signal("INT")
             return
         self.feed.touch()
+        if _CTRL_C in data and self._program.interrupts(_CTRL_C):
+            self.feed.overtake()
         if self.state == "waiting" and self._attention is not None:
             self._attention.input(data)
         self._program.write(data, reader)
@@ -154,6 +156,8 @@ class Session:
             raise BadRequest(f"signal {name!r} is not known", hint="names are as in INT, TERM, KILL") from None
         await self._begun.wait()
         if self._box is not None and self._program is not None:
+            if number == signal.SIGINT and self.run.mode != "pipes":  # whose bytes are counted on
+                self.feed.overtake()
             try:
                 await self._box.signal(self._program.process, number, "foreground")
             except BrokenBox:

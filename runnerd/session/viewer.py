@@ -17,6 +17,16 @@ State = Literal["created", "running", "waiting", "finished", "terminated"]
 CHUNK = 64 * 1024
 """The most bytes that one Output carries."""
 
+CHUNK_LEAST = 2 * 1024
+CHUNK_SECONDS = 0.03
+"""For a slow client one carries what takes it about so long: what is on its way cannot be overtaken."""
+
+PACE = 64 * 1024
+"""Over so many bytes a client's pace is averaged: the kernel takes some at once, and then none for a while."""
+
+TAIL = 2 * 1024
+"""What a viewer that is behind is still shown of the output before an interrupt."""
+
 HIGH_WATER = 256 * 1024
 """When every viewer is further behind than this, the program's output is left unread until one catches up."""
 
@@ -47,6 +57,13 @@ class StateChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Skipped:
+    """So many bytes of output are not shown to this viewer: it was behind when the program was interrupted."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class Ended:
     """The last event. `code` when a program exited, `signal` (without SIG) when one ended it, `message` for people.
 
@@ -61,7 +78,7 @@ class Ended:
     timings: dict[str, float]
 
 
-Event = Started | Output | StateChange | Ended
+Event = Started | Output | StateChange | Skipped | Ended
 
 
 class Feed:
@@ -146,6 +163,11 @@ class Feed:
         self._marked += 1
         self._wake()
 
+    def overtake(self) -> None:
+        """The program is interrupted: viewers that are behind see the last it wrote, and then what comes of it."""
+        for viewer in self.viewers:
+            viewer.overtake()
+
     def viewer(self, offset: int = 0) -> "Viewer":
         """A reader of everything from `offset` on, as far as it is kept. It counts as attached until it is closed."""
         viewer = Viewer(self, offset)
@@ -196,6 +218,9 @@ class Viewer:
         self._started = False
         self._seen = 0
         self._over = False
+        self._skipped = 0
+        self._chunk = CHUNK
+        self._sent = self._sending = 0.0
         self._lot = trio.lowlevel.ParkingLot()
 
     def poll(self) -> Event | None:
@@ -204,8 +229,11 @@ class Viewer:
         if not self._started and not self._over and (event := feed.started) is not None:
             self._started = True
             return event
+        if self._skipped:
+            event, self._skipped = Skipped(self._skipped), 0
+            return event
         log = feed.log
-        limit = CHUNK
+        limit = self._chunk
         mark = feed.next_mark(self._seen)
         if mark is not None and not self._over:
             number, offset, event = mark
@@ -233,6 +261,29 @@ class Viewer:
                 raise trio.EndOfChannel
             await self._lot.park()
         return event
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is output that it has not read."""
+        return self.offset < self._feed.log.end
+
+    def took(self, size: int, seconds: float) -> None:
+        """So long it took to send so many bytes: later ones come in pieces that take this client CHUNK_SECONDS."""
+        keep = max(0.0, 1 - size / PACE)
+        self._sent = self._sent * keep + size
+        self._sending = self._sending * keep + seconds
+        piece = CHUNK_SECONDS * self._sent / self._sending if self._sending else CHUNK
+        self._chunk = int(max(CHUNK_LEAST, min(CHUNK, piece)))
+
+    def overtake(self) -> None:
+        """Leave out what has not been read, but for its tail."""
+        log = self._feed.log
+        if self.offset < log.end - TAIL:
+            to = log.line_after(log.end - TAIL, TAIL)
+            self._skipped += to - max(self.offset, log.start)
+            self.offset = to
+            self._feed.moved(self)
+            self.wake()
 
     def wake(self) -> None:
         if self._lot:

@@ -22,9 +22,10 @@ MiB = 1024 * 1024
 PATIENCE = 30
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Generator[Daemon]:
-    with serve(tmp_path) as daemon:
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Generator[Daemon]:
+    """One for all: a start takes seconds in an emulated machine, and it should bear one attack after the other."""
+    with serve(tmp_path_factory.mktemp("daemon")) as daemon:
         yield daemon
 
 

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Generator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish, run
 
 from .conftest import Attack
-from .layers import handing_down, without
+from .layers import handing_down, showing, without
 
 pytestmark = pytest.mark.attack
 
@@ -52,7 +53,7 @@ async def test_init_cannot_be_killed_or_stopped(host: Host) -> None:
 
 
 RESCHEDULE = """
-import errno, os, resource
+import errno, os, resource, sys
 def attempt(what, *arguments):
     try:
         what(*arguments)
@@ -66,26 +67,27 @@ attempt(os.sched_setscheduler, 1, os.SCHED_IDLE, os.sched_param(0))
 attempt(os.sched_setaffinity, 1, {min(os.sched_getaffinity(0))})
 attempt(resource.prlimit, 1, resource.RLIMIT_CPU, (1, 1))
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-for _ in range(40):
+for _ in range(int(sys.argv[1])):
     if os.fork() == 0:
         os.closerange(0, 3)
         while True: pass
 """
-"""Put init last in every queue, and fill the queue of the only processor that it may use."""
+"""Put init last in every queue, and fill the queue of the only processor that it may use: with so many programs."""
 
 
 async def test_init_cannot_be_rescheduled(host: Host) -> None:
     """It starts the next program, and dies when told. The control: without the filters it is put last of all that
-    runs, which slows that box alone: another one starts beside it, and its own end comes as it should."""
+    runs, which slows that box alone (by few, so that it answers all the same): another one starts beside it, and its
+    own end comes as it should."""
     spec = host.spec(Limits(cpu=0))
     async with open_box(host, spec) as box:
-        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM"] * 6
+        assert (await script(box, "python3", "-c", RESCHEDULE, "40")).split() == ["EPERM"] * 6
         assert await script(box, "echo", "alive") == "alive\n"
         init, how = scheduling(box)
         assert how == (os.SCHED_OTHER, os.nice(0))
     assert not init.exists()
     async with open_box(host, replace(spec, filters=())) as box, open_box(host, spec) as other:
-        assert (await script(box, "python3", "-c", RESCHEDULE)).split() == ["EPERM", *["0"] * 5]
+        assert (await script(box, "python3", "-c", RESCHEDULE, "10")).split() == ["EPERM", *["0"] * 5]
         assert await script(box, "echo", "late") == "late\n"
         assert await script(other, "echo", "alive") == "alive\n"
         init, how = scheduling(box)
@@ -117,6 +119,21 @@ async def test_no_process_of_the_host_is_seen(host: Host, spec: BoxSpec) -> None
 @pytest.mark.parametrize("path", ["/root", "/home", "/var", "/run", "/sys", "/boot", "/etc/shadow", "/etc/ssh"])
 async def test_nothing_of_the_host_is_there(host: Host, path: str) -> None:
     assert "No such file" in (await run(host, "ls", "-d", path)).stderr
+
+
+@pytest.mark.parametrize("path", ["/sys", "/home", "/root"])
+async def test_what_would_be_there_if_it_were_shown(host: Host, spec: BoxSpec, tmp_path: Path, path: str) -> None:
+    """The same box with one folder of the host more; the box's uid must be able to reach that."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(path) if path == "/sys" else Path(name)
+        folder.chmod(0o755) if path != "/sys" else None
+        seen = "kernel" if path == "/sys" else "hosts-own"
+        if path != "/sys":
+            (folder / seen).write_text("secret")
+        look = ("sh", "-c", f"ls {path}; cat {path}/hosts-own 2>/dev/null; true")
+        assert seen not in (await run(host, *look, spec=spec)).stdout
+        shown = await run(host, *look, spec=spec, recipe=showing(host, spec, folder, path))
+        assert seen in shown.stdout.split()
 
 
 def exposed(host: Host, spec: BoxSpec, *argv: str) -> str:
@@ -151,15 +168,25 @@ async def test_our_descriptors_stay_ours(host: Host, spec: BoxSpec, tmp_path: Pa
         assert "hunter2" in exposed(host, spec, *look)
 
 
-async def test_mounts_tell_no_path_but_what_toolchains_show(host: Host, spec: BoxSpec, attacker: Path) -> None:
+async def test_mounts_tell_no_path_of_the_host(host: Host, spec: BoxSpec) -> None:
     """/proc/self/mountinfo names where on its file system each mount comes from: of a bind that is the host's path.
-    Without binds there is none. With one there is: what a toolchain shows should lie where its path may be known."""
+    Folders of toolchains are no binds where the daemon is root; the control is a box with that folder bound."""
     look = ("cat", "/proc/self/mountinfo", "/proc/1/mountinfo")
     sources = {line.split()[3] for line in (await run(host, *look, spec=replace(spec, binds=()))).stdout.splitlines()}
     devices = {"/null", "/zero", "/full", "/random", "/urandom", "/tty"}
     own = {source for path in ("/usr", host.etc, host.tools) for source in (path, f"/{Path(path).name}")}
     assert sources - devices - own <= {"/", "/newroot"}
-    assert str(attacker) in (await run(host, *look, spec=spec)).stdout
+    with tempfile.TemporaryDirectory(prefix="the-hosts-own-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        if os.geteuid() == 0:
+            (folder / "file").write_text("shown")
+            shown = host.spec(Limits(), binds=[(name, "/opt/shown")])
+            seen = await run(host, "sh", "-c", "cat /opt/shown/file; cat /proc/[0-9]*/mountinfo", spec=shown)
+            assert seen.stdout.startswith("shown")
+            assert folder.name not in seen.stdout
+        bound = await run(host, *look, spec=spec, recipe=showing(host, spec, folder, "/shown"))
+        assert folder.name in bound.stdout
 
 
 CONNECT = """
@@ -193,6 +220,15 @@ async def test_abstract_sockets_of_the_host_are_out_of_reach(host: Host, spec: B
         shared = without(host, spec, "own network")
         bare = replace(spec, landlock=())
         assert (await run(host, *command, spec=bare, recipe=shared)).stdout == "connected\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the network to reach")
+async def test_addresses_outside_are_out_of_reach(host: Host) -> None:
+    """In a network that is made for it; nothing leaves the machine."""
+    command = ("unshare", "--net", sys.executable, "-m", "tests.attacks.outside", host.backend)
+    ran = await trio.run_process(command, capture_stdout=True, capture_stderr=True, check=False)
+    assert ran.returncode == 0, ran.stderr.decode()
+    assert ran.stdout.decode().split() == ["ENETUNREACH", "connected"]
 
 
 async def test_there_is_no_network_but_loopback(host: Host) -> None:

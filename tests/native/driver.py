@@ -139,12 +139,12 @@ class Init:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def write(self, path: str, data: bytes | str, mode: int = 0o644) -> int:
+    def write(self, path: str, data: bytes | str, mode: int = 0o644, tree: int = 0) -> int:
         content = data.encode() if isinstance(data, str) else data
-        return self.ask(WRITE, os.fsencode(path) + b"\0" + content, [mode]).result
+        return self.ask(WRITE, os.fsencode(path) + b"\0" + content, [mode, tree]).result
 
-    def read(self, path: str) -> bytes:
-        reply = self.ask(OPEN, os.fsencode(path) + b"\0")
+    def read(self, path: str, tree: int = 0) -> bytes:
+        reply = self.ask(OPEN, os.fsencode(path) + b"\0", [0, tree])
         if reply.result < 0:
             raise OSError(-reply.result, os.strerror(-reply.result), path)
         with open(reply.fds[0], "rb") as file:
@@ -177,11 +177,12 @@ class Init:
         window: tuple[int, int] = (24, 80),
         nice: int = 0,
         rlimits: Mapping[int, int] | None = None,
+        fds: Sequence[int] = (),
     ) -> int:
         limits = [(rlimits or {}).get(number, KEEP) for number in range(16)]
         head = START_HEAD.pack(mode, *window, nice, len(argv), len(env), *limits)
         strings = [cwd, *argv, *(f"{name}={value}" for name, value in env.items())]
-        return self.post(START, head + b"".join(os.fsencode(text) + b"\0" for text in strings))
+        return self.post(START, head + b"".join(os.fsencode(text) + b"\0" for text in strings), fds=fds)
 
     def started(self, tag: int) -> Program:
         reply = self.wait_for(lambda reply: reply.op == START and reply.tag == tag)

@@ -8,6 +8,9 @@ from collections.abc import Callable
 import pytest
 from driver import DELETE, LIST, MESSAGE_MAX, MKDIR, OPEN, RENAME, WRITE, Init, alive, collect
 
+TMP = 1
+"""The file work's second tree."""
+
 
 def delete(init: Init, path: str) -> int:
     return init.ask(DELETE, os.fsencode(path) + b"\0").result
@@ -55,6 +58,21 @@ def test_writing_makes_parents_and_sets_the_mode(init: Init) -> None:
         "a": "drwxr-xr-x",
         "top": "-r--r--r--",
     }
+
+
+def test_the_file_work_has_two_trees_and_no_third(init: Init) -> None:
+    assert init.write("program", "#!/bin/sh\ncat /tmp/program /work/program | wc -l\n", 0o755, TMP) == 0
+    assert init.write("program", "text\n") == 0
+    assert init.run("/tmp/program") == (0, b"3\n", b"")
+    assert (init.read("program", TMP)[:2], init.read("program")) == (b"#!", b"text\n")
+    for path in ("../work/program", "/work/program"):
+        assert init.ask(OPEN, path.encode() + b"\0", [0, TMP]).result == -errno.EXDEV
+    assert init.run("/usr/bin/ln", "-s", "/work/program", "/tmp/astray")[0] == 0
+    assert init.ask(OPEN, b"astray\0", [0, TMP]).result in (-errno.EXDEV, -errno.ELOOP)
+    for op, payload in ((WRITE, b"x\0"), (MKDIR, b"x\0"), (RENAME, b"program\0x\0"), (DELETE, b"program\0")):
+        assert init.ask(op, payload, [0o644, 2]).result == -errno.EINVAL
+    for op in (LIST, OPEN):
+        assert init.ask(op, b".\0", [0, 2]).result == -errno.EINVAL
 
 
 def test_writing_replaces_whole_files(init: Init) -> None:

@@ -24,6 +24,7 @@ from runnerd.protocols import (
     Pong,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
     StateChanged,
@@ -474,6 +475,12 @@ def test_pong() -> None:
         "time": 5.5,
         "id": "p",
     }
+
+
+def test_output_that_is_left_out_is_told_by_its_size() -> None:
+    (frame,) = running().send(Skipped(0, 5))
+    answer = json.loads(frame)
+    assert (answer["stdout"], answer["stderr"], answer["skipped"]) == ("", "", 5)
 
 
 def test_states_and_the_daemons_stop_are_not_told() -> None:

@@ -21,6 +21,7 @@ from runnerd.protocols import (
     Pong,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
     StateChanged,
@@ -156,6 +157,10 @@ def test_states() -> None:
     assert told(Started(0, "n1", "python", "split", {})) == running
     assert told(StateChanged(0, "running")) == running
     assert told(StateChanged(0, "waiting")) == {"type": "state", "state": "waiting"}
+
+
+def test_output_that_is_left_out() -> None:
+    assert told(Skipped(0, 5)) == {"type": "skipped", "bytes": 5}
 
 
 @pytest.mark.parametrize(

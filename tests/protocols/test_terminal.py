@@ -27,6 +27,7 @@ from runnerd.protocols import (
     Pong,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
     StateChanged,
@@ -264,6 +265,11 @@ EVENTS: list[Event] = [
     Pong(7, 1764108000.5),
     Draining(30),
 ]
+
+
+def test_output_that_is_left_out() -> None:
+    (frame,) = TerminalAdapter().send(Skipped(1, 5))
+    assert json.loads(frame) == {"type": "skipped", "stream": 1, "bytes": 5}
 
 
 def exchange() -> list[str]:

@@ -23,6 +23,7 @@ from runnerd.protocols import (
     Pong,
     Resize,
     Signal,
+    Skipped,
     Start,
     Started,
     StateChanged,
@@ -219,6 +220,11 @@ def test_an_error_that_belongs_to_no_run_ends_none() -> None:
 
 def test_other_events_are_not_told() -> None:
     assert running().send(StateChanged(0, "waiting"), Draining(3), Pong(1, 1.0)) == []
+
+
+def test_output_that_is_left_out() -> None:
+    (frame,) = running().send(Skipped(0, 5))
+    assert json.loads(frame) == {"event": "skipped", "data": {"bytes": 5}}
 
 
 json_values = st.recursive(

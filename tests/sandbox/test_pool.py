@@ -316,7 +316,7 @@ async def test_under_pressure_what_waits_is_given_up_and_nothing_made(
 async def test_the_memory_budget_holds_and_what_is_rarer_gives_way(
     world: World, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with running(world, memory=45 * MiB, ceiling=8) as pool:
+    async with running(world, memory=47 * MiB, ceiling=8) as pool:
         for number in range(8):
             async with pool.box(Kind(BoxSpec(limits=Limits(wall=number + 1.0)), "rare")):
                 pass

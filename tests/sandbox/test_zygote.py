@@ -12,16 +12,18 @@ from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Launch, Limits, Mode
 from runnerd.sandbox.zygote import fits
+from runnerd.session.kinds import launches
+from runnerd.session.run import Run
 
 from .running import ENV, finish
 
 WAITING = {"PYTHONPATH": "/opt/runnerd/support/python-zygote"}
 PYTHON = Launch(("python3", "main.py"), {**ENV, **WAITING}, "pipes")
 READER = (
-    "import os; os.write(3, b'1'); words = os.read(3, 1 << 18)\n"
+    "import os; os.write(60, b'1'); words = os.read(60, 1 << 18)\n"
     "if not words: os._exit(0)\n"
-    "os.write(3, b'1')\n"
-    "os.close(3); print(words.decode().split(chr(0)), sorted(os.listdir('/proc/self/fd')))"
+    "os.write(60, b'1')\n"
+    "os.close(60); print(words.decode().split(chr(0)), sorted(os.listdir('/proc/self/fd')))"
 )
 PLAIN = Launch(("python3", "-c", READER), ENV, "pipes")
 
@@ -31,11 +33,10 @@ async def ran(box: Box, launch: Launch, *args: str, env: Mapping[str, str] | Non
     assert waiting.waits()
     waiting.go(args, env or {})
     try:
-        told = await finish(waiting.process)
-        assert waiting.went()
-        return told
+        return await finish(waiting.process)
     finally:
         waiting.close()
+        assert waiting.went()
 
 
 async def test_it_is_told_its_arguments_and_variables_and_keeps_no_descriptor(host: Host) -> None:
@@ -55,10 +56,14 @@ async def test_python_waits_before_it_opens_its_file(host: Host) -> None:
 
 
 async def test_one_that_is_not_needed_ends_without_a_word(host: Host) -> None:
-    node = {"NODE_OPTIONS": "--require /opt/runnerd/support/node-zygote.cjs", "RUNNERD_ZYGOTE": "1"}
-    binds = toolchains.load().get("javascript").binds
-    async with open_box(host, host.spec(Limits(memory=2**30), binds=binds)) as box:
-        for launch in (PYTHON, Launch(("/opt/node/bin/node", "main.js"), {**ENV, **node}, "pipes")):
+    languages = toolchains.load()
+    java, binds = languages.get("java"), languages.get("javascript").binds
+    async with open_box(host, host.spec(Limits(**{**java.raises, "memory": 2**30}), binds=binds)) as box:
+        for launch in [
+            launch
+            for language in ("python", "javascript", "java")
+            for _, launch in launches(languages.get(language), Run(language, {"": b""}, mode="pipes"), "/work")
+        ]:
             waiting = await box.prepare(launch)
             waiting.close()
             assert await finish(waiting.process) == ("", "")
@@ -136,4 +141,26 @@ async def test_the_largest_message_arrives_whole(host: Host, mode: Mode) -> None
         await box.write("main.py", b"import sys; print(len(sys.argv), sum(map(len, sys.argv)))")
         waiting.go(words, {"A": "b"})
         assert (await finish(waiting.process))[0].strip() == f"121 {120_000 + len('main.py')}"
+        waiting.close()
+
+
+@pytest.mark.parametrize("content", [b"", b"print('hello')", b"print('\xc3\xbc', '''\0'''[0:0])".replace(b"\0", b" ")])
+async def test_one_that_writes_its_file_is_brought_it(host: Host, content: bytes) -> None:
+    async with open_box(host, host.spec(Limits())) as box:
+        waiting = await box.prepare(PYTHON)
+        assert waiting.writes({"main.py": content})
+        assert not waiting.writes({"main.py": content, "other.py": b""})
+        assert not waiting.writes({"main.py": b"#" * 100_000})
+        waiting.go(["a", ""], {"A": "b"}, ("main.py", content + b"\nimport os, sys; print(sys.argv, os.environ['A'])"))
+        out, err = await finish(waiting.process)
+        assert (out.splitlines()[-1], err) == ("['main.py', 'a', ''] b", "")
+        (entry,) = [entry for entry in await box.list() if entry.name == "main.py"]
+        assert entry.mode & 0o7777 == 0o644
+        waiting.close()
+
+
+async def test_one_that_does_not_write_says_so(host: Host) -> None:
+    async with open_box(host, host.spec(Limits())) as box:
+        waiting = await box.prepare(PLAIN)
+        assert not waiting.writes({"main.py": b""})
         waiting.close()

@@ -91,6 +91,7 @@ class FakeRegistry:
         self.config: Config = config
         self.started: list[FakeSession] = []
         self.asked = 0
+        self.owners: list[str | None] = []
         self.may_start = trio.Event()
         self.may_start.set()
         self.failure: Exception | None = None
@@ -122,8 +123,10 @@ class FakeRegistry:
         session_id: str | None = None,
         stay: Stay | None = None,
         kernels: Kernels | None = None,
+        owner: str | None = None,
     ) -> FakeSession:
         self.asked += 1
+        self.owners.append(owner)
         if self.failure is not None:
             raise self.failure
         if self.draining:
@@ -152,6 +155,8 @@ class FakeRegistry:
             started=len(self.started),
             ended={"exited": len(self.started) - living},
             draining=self.draining,
+            spared=0,
+            compiled=0,
             stocks=(),
         )
 

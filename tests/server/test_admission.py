@@ -73,6 +73,15 @@ async def test_without_a_key_nothing_starts_where_one_is_needed() -> None:
         await gate.start(stranger("192.0.2.1"))
 
 
+async def test_what_is_compiled_belongs_to_the_key_and_without_one_to_nobody() -> None:
+    async with admitting({"auth": {"mode": "open"}}) as gate:
+        await gate.start()
+        await gate.start(stranger("192.0.2.1"))
+        key = gate.client.key
+        assert key is not None
+        assert gate.registry.owners == [f"key {key.public_key}", None]
+
+
 async def test_quotas_are_off_until_configured() -> None:
     async with admitting({"auth": {"mode": "open"}}) as gate:
         for _ in range(100):

@@ -88,6 +88,9 @@ class MemoryTransport:
             self._waiting.append(self._adapter.events[str(frame)])
             self.told.set()
 
+    async def room(self) -> None:
+        await self.may_send.wait()
+
     async def close(self, code: int, reason: str) -> None:
         self.closed = self.closed or (code, reason)
         self.vanish()

@@ -32,6 +32,17 @@ def test_an_ordinary_run_finds_its_program_waiting(run: Run) -> None:
     assert steps(run) == ["program"]
 
 
+def test_java_finds_its_compiler_too_which_makes_the_folder_that_the_program_looks_for() -> None:
+    run = Run("java", HELLO, args=("a",))
+    (_, compiler), (_, program) = launches(LANGUAGES.get("java"), run, "/work")
+    plan = LANGUAGES.get("java").plan(run.files, None, run.args, run.mode)
+    assert plan.compile is not None
+    assert further(plan.compile, compiler.argv) == plan.compile[1:]
+    assert further(plan.run, program.argv) == ("a",)
+    assert compiler.argv[-1] in plan.compile
+    assert compiler.argv[-1] in program.argv
+
+
 @pytest.mark.parametrize(
     "run",
     [
@@ -41,6 +52,7 @@ def test_an_ordinary_run_finds_its_program_waiting(run: Run) -> None:
         pytest.param(Run("python", HELLO, env={"PYTHONHASHSEED": "0"}), id="read before it waits"),
         pytest.param(Run("python", HELLO, env={"LD_PRELOAD": "x.so"}), id="read by the linker"),
         pytest.param(Run("javascript", HELLO, env={"NODE_OPTIONS": "--stack-size=9"}), id="node's own"),
+        pytest.param(Run("java", HELLO, env={"JAVA_TOOL_OPTIONS": "-Xint"}), id="the JVM's own"),
         pytest.param(Run("python", HELLO, args=("x" * 200_000,)), id="more than can be told"),
         pytest.param(Run("bash", HELLO), id="a language without"),
     ],
@@ -55,7 +67,9 @@ def test_it_starts_as_the_run_would_but_for_what_makes_it_wait(toolchain: toolch
     run = Run(toolchain.id, HELLO, mode=mode)  # type: ignore[arg-type]
     ((_, launch),) = launches(toolchain, run, "/work")
     plan = toolchain.plan(run.files, None, (), mode)
-    assert launch.argv == plan.run
+    # Node looks at its folder before it waits, and must find nothing there that it would remember.
+    node = (("/opt/node/bin/node", "/work/main.js"), "/opt")
+    assert (launch.argv, launch.cwd) == (node if toolchain is NODE else (plan.run, "/work"))
     added = set(toolchain.zygotes["program"].env)
     fresh = environment(run, plan.env, "/work")
     assert {name: text for name, text in launch.env.items() if name not in added} == {

@@ -178,3 +178,20 @@ def test_what_is_dropped_is_freed() -> None:
         log.append("stdout", bytes([number % 128]) * 20_000)
     assert sum(map(len, log._blocks)) < 200_000
     assert len(log._blocks) < 200
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "expected"),
+    [
+        (b"one\ntwo\nthree", 0, 4),
+        (b"one\ntwo\nthree", 3, 4),
+        (b"one\ntwo\nthree", 4, 8),
+        (b"one\ntwo\nthree", 9, 9),
+        ("aä".encode(), 2, 3),
+        (b"", 0, 0),
+    ],
+)
+def test_where_the_first_line_after_an_offset_begins(text: bytes, offset: int, expected: int) -> None:
+    log = OutputLog(1000)
+    log.append("stdout", text)
+    assert log.line_after(offset, 100) == expected

@@ -19,7 +19,7 @@ from runnerd.session.registry import Registry
 from runnerd.session.run import Run
 from runnerd.session.session import Stay
 from runnerd.session.viewer import Ended, Viewer
-from runnerd.toolchains import Need, Toolchains
+from runnerd.toolchains import Need, Toolchain, Toolchains
 
 from .fake_box import Inside, World
 
@@ -29,8 +29,13 @@ RUN = Run("python", {"": b"code"}, mode="pipes")
 class FakeHost:
     """Keeps what boxes were asked for."""
 
+    state = None
+
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+
+    def binds(self, toolchain: Toolchain | None) -> Any:
+        return toolchain.binds if toolchain is not None else ()
 
     def spec(self, limits: Limits, *, binds: Any = (), widget: bool = False) -> BoxSpec:
         self.asked.append({"limits": limits, "binds": binds, "widget": widget})

@@ -10,7 +10,22 @@ from hypothesis import strategies as st
 
 from runnerd.sandbox.spec import Outcome, Usage
 from runnerd.session.output import Chunk
-from runnerd.session.viewer import CHUNK, HIGH_WATER, MARKS, RETAIN, Ended, Feed, Started, StateChange, Viewer
+from runnerd.session.viewer import (
+    CHUNK,
+    CHUNK_LEAST,
+    CHUNK_SECONDS,
+    HIGH_WATER,
+    MARKS,
+    PACE,
+    RETAIN,
+    TAIL,
+    Ended,
+    Feed,
+    Skipped,
+    Started,
+    StateChange,
+    Viewer,
+)
 
 STARTED = Started("n1-x", "python", "terminal", {})
 ENDED = Ended(Outcome.EXITED, 0, None, "", Usage(), {})
@@ -259,3 +274,71 @@ async def test_untouched_ends_soon_after_the_next_touch(autojump_clock: trio.tes
     before = trio.current_time()
     await feed.untouched(3, 0.25)
     assert trio.current_time() - before == pytest.approx(3)
+
+
+async def test_an_interrupt_overtakes_what_a_viewer_has_not_read_but_for_its_last_lines() -> None:
+    feed = make_feed()
+    slow, quick = feed.viewer(), feed.viewer()
+    feed.start(STARTED)
+    line = b"y" * 99 + b"\n"
+    feed.append("stdout", line * 1000)
+    take(quick)
+    first = [slow.poll(), slow.poll()]
+    assert isinstance(read := first[1], Chunk)
+    feed.overtake()
+    feed.append("stdout", b"^C\n")
+    feed.mark(ENDED)
+    skipped, tail, *end = take(slow)
+    assert isinstance(skipped, Skipped)
+    assert isinstance(tail, Chunk)
+    assert tail.offset == len(read.data) + skipped.size
+    assert tail.offset % len(line) == 0
+    assert TAIL - len(line) <= 100_000 - tail.offset <= TAIL
+    assert tail.data.endswith(line + b"^C\n")
+    assert end == [ENDED]
+    assert take(quick) == [Chunk("stdout", 100_000, b"^C\n"), ENDED]
+    assert sum(len(each.data) for each in take(feed.viewer()) if isinstance(each, Chunk)) == 100_003
+
+
+async def test_who_is_not_far_behind_misses_nothing() -> None:
+    feed = make_feed()
+    viewer = feed.viewer()
+    feed.append("stdout", b"x" * TAIL)
+    feed.overtake()
+    assert take(viewer) == [Chunk("stdout", 0, b"x" * TAIL)]
+
+
+async def test_what_was_held_for_a_slow_viewer_goes_on_after_an_interrupt() -> None:
+    feed = make_feed()
+    viewer = feed.viewer()
+    feed.append("stdout", b"x" * (HIGH_WATER + 1))
+    assert feed.stalled
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(feed.room)
+        await trio.testing.wait_all_tasks_blocked()
+        feed.overtake()
+    assert not feed.stalled
+    assert isinstance(viewer.poll(), Skipped)
+
+
+async def test_a_slow_client_is_sent_smaller_pieces_and_a_quick_one_large_ones_again() -> None:
+    feed = make_feed()
+    viewer = feed.viewer()
+    feed.append("stdout", b"x" * 1_000_000)
+
+    def size() -> int:
+        chunk = viewer.poll()
+        assert isinstance(chunk, Chunk)
+        return len(chunk.data)
+
+    assert size() == CHUNK
+    viewer.took(CHUNK, CHUNK / 100_000)
+    assert size() == pytest.approx(100_000 * CHUNK_SECONDS, abs=1)
+    viewer.took(5000, 100)
+    assert size() == CHUNK_LEAST
+    for _ in range(10):  # the kernel takes some at once, and then none for a while: what counts is the average
+        viewer.took(2000, 0.0)
+        viewer.took(2000, 4000 / 100_000)
+    assert size() < 2 * 100_000 * CHUNK_SECONDS
+    viewer.took(PACE, 0.0)
+    assert size() == CHUNK

@@ -1,5 +1,5 @@
 """What is run in the machine, from this working tree and a folder of its wheels: the tests under guest/, as root; then
-as a visitor with a delegated control group those under boxes/ and the attacks."""
+as a visitor with a delegated control group those under boxes/, and the attacks on either backend."""
 
 import re
 import shlex
@@ -24,8 +24,11 @@ TESTING = (
 )
 """What the tests under boxes/ need beside runnerd: names in requirements.lock."""
 
-SERVICE = "(cd repo/tests/vm/guest && python3 -m pytest -c pytest.ini {options})"
-BOXES = "bash repo/tests/vm/visitor /opt/testing/bin/pytest -q -p no:cacheprovider {what} {options}"
+SERVICE = "(cd repo/tests/vm/guest && RUNNERD_HOSTS_SECONDS={seconds} python3 -m pytest -c pytest.ini {options})"
+BOXES = (
+    "bash repo/tests/vm/visitor env RUNNERD_TEST_BACKEND={backend} "
+    "/opt/testing/bin/pytest -q -p no:cacheprovider {what} {options}"
+)
 
 
 def lacking() -> str:
@@ -37,16 +40,22 @@ def lacking() -> str:
 
 def service(options: Sequence[str] = ()) -> int:
     """Install and use the service. pytest's exit status in the machine; `options` are pytest's."""
-    return _run(SERVICE.format(options=shlex.join(options)))
+    work = subprocess.run(
+        [sys.executable, Path(__file__).with_name("guest") / "work.py"], check=True, capture_output=True
+    )
+    return _run(SERVICE.format(options=shlex.join(options), seconds=float(work.stdout)))
 
 
 def boxes(options: Sequence[str] = ()) -> int:
     """Boxes under cgroup v2, and the attacks on them, as an ordinary user. Likewise."""
-    words = shlex.join(options)
-    return _run(
-        f"""{BOXES.format(what="-m vm tests/vm/boxes", options=words)}; first=$?
-        {BOXES.format(what="-m attack tests/attacks", options=words)} && exit $first"""
+    passes = (
+        ("bubblewrap", "-m vm tests/vm/boxes"),
+        ("bubblewrap", "-m attack tests/attacks"),
+        ("nsjail", "-m attack tests/attacks"),
     )
+    words = shlex.join(options)
+    commands = [BOXES.format(backend=backend, what=what, options=words) for backend, what in passes]
+    return _run("failed=0\n" + "".join(f"{command} || failed=$?\n" for command in commands) + "exit $failed")
 
 
 def _run(script: str) -> int:

@@ -24,6 +24,7 @@ export interface RunEvents {
   started?(started: Started): void;
   output(output: Output): void;
   state?(state: State): void;
+  skipped?(bytes: number): void;
   error(error: ServerError): void;
   /** Comes exactly once and last; null when the run was refused or lost, after an `error` that says why. */
   end(exit: Exit | null): void;
@@ -179,6 +180,9 @@ export class Client {
         break;
       case "state":
         run.events.state?.(message.state);
+        break;
+      case "skipped":
+        run.events.skipped?.(message.bytes);
         break;
       case "exit":
         this.runs.delete(run.stream);

@@ -130,6 +130,7 @@ function run(): void {
         terminal.output(data);
       },
       state: (state) => isCurrent() && status.running(state),
+      skipped: (bytes) => isCurrent() && terminal.skip(bytes),
       error: (error) => {
         if (!isCurrent()) return;
         tell(error);

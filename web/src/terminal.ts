@@ -42,6 +42,10 @@ const HIDE_CURSOR = "\x1b[?25l";
 const RESET = "\x1bc";
 const SHOW_CURSOR = "\x1b[?25h";
 
+function notShown(size: number): string {
+  return `${PLAIN}\r\n${DIM}[${bytes(size)} of output not shown]${PLAIN}\r\n`;
+}
+
 export class Terminal {
   private readonly xterm: Xterm;
   private readonly fitting = new FitAddon();
@@ -70,7 +74,7 @@ export class Terminal {
     xterm.unicode.activeVersion = "11";
     this.feed = new Feed(
       (data, parsed) => xterm.write(data, parsed),
-      (skipped) => xterm.write(`${PLAIN}\r\n${DIM}[${bytes(skipped)} of output not shown]${PLAIN}\r\n`),
+      (skipped) => xterm.write(notShown(skipped)),
     );
     xterm.open(host);
     this.fit();
@@ -108,6 +112,11 @@ export class Terminal {
 
   output(data: Uint8Array): void {
     this.feed.push(data);
+  }
+
+  /** Says that so much output was left out by the server. */
+  skip(size: number): void {
+    this.feed.push(new TextEncoder().encode(notShown(size)));
   }
 
   /** Takes no more keys, puts the terminal back in order and says `words` below the program's last line. */

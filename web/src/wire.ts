@@ -35,6 +35,13 @@ export interface StateChange {
   state: State;
 }
 
+/** Output that is left out, since the client was behind when the program was interrupted. */
+export interface Skipped {
+  type: "skipped";
+  stream: number;
+  bytes: number;
+}
+
 export interface Exit {
   type: "exit";
   stream: number;
@@ -66,7 +73,7 @@ export interface Pong {
   type: "pong";
 }
 
-export type ServerMessage = Started | Output | StateChange | Exit | ServerError | Draining | Pong;
+export type ServerMessage = Started | Output | StateChange | Skipped | Exit | ServerError | Draining | Pong;
 
 const HEADER_IN = 13;
 const HEADER_OUT = 5;
@@ -144,6 +151,8 @@ function decodeControl(text: string): ServerMessage | null {
       return { type: "started", stream, session: asText(fields.session), timings: asNumbers(fields.timings) };
     case "state":
       return { type: "state", stream, state: asText(fields.state) as State };
+    case "skipped":
+      return { type: "skipped", stream, bytes: asNumber(fields.bytes) };
     case "exit": {
       const usage = asNumbers(fields.usage);
       return {

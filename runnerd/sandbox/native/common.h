@@ -21,7 +21,7 @@ int restrict_writing(const struct request *request);
 int load_filter(const struct request *request);
 
 /* files.c: WRITE, MKDIR, RENAME, DELETE, LIST and OPEN, answered. `fd` came with the request, -1 = none. */
-void serve_files(int work, const struct request *request, int fd);
+void serve_files(int tree, const struct request *request, int fd);
 
 /* dial.c: a connected or connecting socket. */
 int dial_tcp(const char *host, uint16_t port);
@@ -40,7 +40,7 @@ struct shared {
 };
 
 /* leader.c: open both sides of a program's terminals or pipes. The number of `ours`, or -errno with nothing left open.
- * stdio[3] is for what comes along as the program's descriptor 3, and left alone. */
+ * stdio[3] is for what comes along as the program's INIT_ALONG, and left alone. */
 int open_stdio(const struct init_start *start, int stdio[4], int ours[3]);
 void close_all(const int *fds, int count);
 

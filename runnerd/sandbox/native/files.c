@@ -1,5 +1,5 @@
-/* The file work: everything stays beneath the work tree, which is held by a descriptor, and symlinks that lead out of it
- * are refused by the kernel. What the box's programs move about meanwhile can make a request fail, never lead it astray. */
+/* The file work: everything stays beneath one tree, which is held by a descriptor, and symlinks that lead out of it are
+ * refused by the kernel. What the box's programs move about meanwhile can make a request fail, never lead it astray. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static int negative(int result) {
     return result < 0 ? -errno : result;
 }
 
-static int open_beneath(int work, const char *path, int flags, mode_t mode) {
+static int open_beneath(int tree, const char *path, int flags, mode_t mode) {
     struct open_how how = {
         .flags = (unsigned)(flags | O_CLOEXEC),
         .mode = mode,
@@ -30,7 +30,7 @@ static int open_beneath(int work, const char *path, int flags, mode_t mode) {
     long fd = -1;
     /* EAGAIN: something was renamed while ".." was resolved. */
     for (int attempt = 0; attempt < 32; attempt++) {
-        fd = syscall(SYS_openat2, work, path, &how, sizeof how);
+        fd = syscall(SYS_openat2, tree, path, &how, sizeof how);
         if (fd >= 0 || errno != EAGAIN)
             break;
     }
@@ -38,8 +38,8 @@ static int open_beneath(int work, const char *path, int flags, mode_t mode) {
 }
 
 /* Open a folder as O_PATH; where it is missing make it (with `mode`) and its parents. */
-static int make_folders(int work, const char *path, mode_t mode) {
-    int folder = open_beneath(work, path, O_PATH | O_DIRECTORY, 0);
+static int make_folders(int tree, const char *path, mode_t mode) {
+    int folder = open_beneath(tree, path, O_PATH | O_DIRECTORY, 0);
     if (folder != -ENOENT)
         return folder;
     char prefix[PATH_MAX];
@@ -50,7 +50,7 @@ static int make_folders(int work, const char *path, mode_t mode) {
         return -ENAMETOOLONG;
     memcpy(prefix, path, length + 1);
 
-    folder = open_beneath(work, ".", O_PATH | O_DIRECTORY, 0);
+    folder = open_beneath(tree, ".", O_PATH | O_DIRECTORY, 0);
     for (char *end = prefix; folder >= 0 && *end;) {
         char *name = end + strspn(end, "/");
         end = name + strcspn(name, "/");
@@ -59,12 +59,12 @@ static int make_folders(int work, const char *path, mode_t mode) {
         const char slash = *end;
         const char *rest = end + strspn(end, "/");
         *end = 0;
-        int child = open_beneath(work, prefix, O_PATH | O_DIRECTORY, 0);
+        int child = open_beneath(tree, prefix, O_PATH | O_DIRECTORY, 0);
         if (child == -ENOENT) {
             if (mkdirat(folder, name, *rest ? FOLDER_MODE : mode) < 0 && errno != EEXIST)
                 child = -errno;
             else
-                child = open_beneath(work, prefix, O_PATH | O_DIRECTORY, 0);
+                child = open_beneath(tree, prefix, O_PATH | O_DIRECTORY, 0);
         }
         *end = slash;
         close(folder);
@@ -73,8 +73,8 @@ static int make_folders(int work, const char *path, mode_t mode) {
     return folder;
 }
 
-static int make_folder(int work, const char *path, mode_t mode) {
-    const int folder = make_folders(work, path, mode);
+static int make_folder(int tree, const char *path, mode_t mode) {
+    const int folder = make_folders(tree, path, mode);
     if (folder >= 0)
         close(folder);
     return folder < 0 ? folder : 0;
@@ -109,12 +109,12 @@ static int copy_all(int to, int from) {
     }
 }
 
-static int write_file(int work, const struct request *request, int source) {
+static int write_file(int tree, const struct request *request, int source) {
     struct split_path split;
     int result = split_path(request->path, &split);
     if (result < 0)
         return result;
-    const int folder = make_folders(work, split.parent, FOLDER_MODE);
+    const int folder = make_folders(tree, split.parent, FOLDER_MODE);
     if (folder < 0)
         return folder;
 
@@ -140,17 +140,17 @@ static int write_file(int work, const struct request *request, int source) {
     return result;
 }
 
-static int rename_file(int work, const struct request *request) {
+static int rename_file(int tree, const struct request *request) {
     struct split_path from, to;
     int result = split_path(request->path, &from);
     if (result == 0)
         result = split_path(request->target, &to);
     if (result < 0)
         return result;
-    const int source = open_beneath(work, from.parent, O_PATH | O_DIRECTORY, 0);
+    const int source = open_beneath(tree, from.parent, O_PATH | O_DIRECTORY, 0);
     if (source < 0)
         return source;
-    const int target = open_beneath(work, to.parent, O_PATH | O_DIRECTORY, 0);
+    const int target = open_beneath(tree, to.parent, O_PATH | O_DIRECTORY, 0);
     result = target < 0 ? target : negative(renameat(source, from.name, target, to.name));
     close(source);
     if (target >= 0)
@@ -250,13 +250,13 @@ static int level(int top, const char *name) {
 }
 
 /* Delete a tree of any depth with two descriptors and no recursion: what lies deeper is moved up, level by level. */
-static int delete_tree(int work, const char *path) {
+static int delete_tree(int tree, const char *path) {
     static struct scan scan;
     struct split_path split;
     int result = split_path(path, &split);
     if (result < 0)
         return result;
-    const int parent = open_beneath(work, split.parent, O_PATH | O_DIRECTORY, 0);
+    const int parent = open_beneath(tree, split.parent, O_PATH | O_DIRECTORY, 0);
     if (parent < 0)
         return parent;
     struct timespec now;
@@ -286,13 +286,13 @@ static int delete_tree(int work, const char *path) {
     return result;
 }
 
-static void list_folder(int work, const struct request *request) {
+static void list_folder(int tree, const struct request *request) {
     static struct scan scan;
     static char entries[INIT_MESSAGE_MAX - sizeof(struct init_reply)];
     size_t used = 0;
     int result = 0;
     scan.size = scan.at = 0;
-    scan.fd = open_beneath(work, request->path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
+    scan.fd = open_beneath(tree, request->path, O_RDONLY | O_DIRECTORY | O_NONBLOCK, 0);
     if (scan.fd < 0) {
         answer(&request->head, scan.fd, 0, NULL, 0, NULL, 0);
         return;
@@ -316,8 +316,8 @@ static void list_folder(int work, const struct request *request) {
     answer(&request->head, result, 0, entries, result < 0 ? 0 : used, NULL, 0);
 }
 
-static int open_file(int work, const char *path) {
-    const int fd = open_beneath(work, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY, 0);
+static int open_file(int tree, const char *path) {
+    const int fd = open_beneath(tree, path, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY, 0);
     struct stat status;
     if (fd < 0)
         return fd;
@@ -327,26 +327,26 @@ static int open_file(int work, const char *path) {
     return -ENXIO; /* as the kernel says of a socket */
 }
 
-void serve_files(int work, const struct request *request, int fd) {
+void serve_files(int tree, const struct request *request, int fd) {
     int result;
     switch (request->head.op) {
     case INIT_WRITE:
-        result = write_file(work, request, fd);
+        result = write_file(tree, request, fd);
         break;
     case INIT_MKDIR:
-        result = make_folder(work, request->path, request->head.a);
+        result = make_folder(tree, request->path, request->head.a);
         break;
     case INIT_RENAME:
-        result = rename_file(work, request);
+        result = rename_file(tree, request);
         break;
     case INIT_DELETE:
-        result = delete_tree(work, request->path);
+        result = delete_tree(tree, request->path);
         break;
     case INIT_LIST:
-        list_folder(work, request);
+        list_folder(tree, request);
         return;
     default: {
-        result = open_file(work, request->path);
+        result = open_file(tree, request->path);
         answer(&request->head, result < 0 ? result : 0, 0, NULL, 0, &result, result >= 0);
         if (result >= 0)
             close(result);

@@ -40,7 +40,7 @@ static struct program programs[INIT_PROGRAMS_MAX];
 static struct shared *shared; /* one for each of `programs` */
 static struct request request;
 static alignas(8) char message[INIT_MESSAGE_MAX];
-static int proc_folder, work_folder, child_signals;
+static int proc_folder, trees[INIT_TMP + 1], child_signals;
 
 static void complain(const char *text) {
     (void)!write(STDERR_FILENO, text, strlen(text));
@@ -122,7 +122,7 @@ static void pass_on(struct program *program) {
         tell_exit(program, news->status, &news->usage);
 }
 
-/* `fd` becomes the program's descriptor 3, -1 = none. */
+/* `fd` becomes the program's INIT_ALONG, -1 = none. */
 static int start_program(int fd) {
     struct program *program = programs;
     while (program < programs + INIT_PROGRAMS_MAX && program->used)
@@ -202,7 +202,7 @@ static void serve(int fd) {
             close(result);
         break;
     default:
-        serve_files(work_folder, &request, fd);
+        serve_files(trees[request.head.b], &request, fd);
     }
 }
 
@@ -337,8 +337,9 @@ static void set_up(const char *work) {
     errno = -problem;
     need(problem, "sendmsg", "HELLO");
     proc_folder = fds[0];
-    work_folder = fds[1];
-    for (int i = 2; i < 5; i++)
+    trees[INIT_WORK] = fds[1];
+    trees[INIT_TMP] = fds[2];
+    for (int i = 3; i < 5; i++)
         close(fds[i]);
     for (int fd = 0; fd < 3; fd++)
         dup2(null, fd);

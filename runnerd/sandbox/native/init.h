@@ -33,7 +33,7 @@
  *                                                                 a regular file or folder, or -errno
  *  START     payload: struct init_start, then cwd NUL,            a = pid in the box; fds by mode (below); or -errno
  *            argv NUL..., env NUL... [+ one descriptor,           (of the PTY, chdir or execve)
- *            which becomes the program's descriptor 3]
+ *            which becomes the program's INIT_ALONG]
  *  SIGNAL    a = tag of the program's START, b = signal,          0 or -errno (ESRCH: gone; EAGAIN: TREE forks faster
  *            c = scope (below)                                    than it can be found: use BOX)
  *  RELEASE   a = tag of the program's START                       only on failure (ESRCH: gone; EBUSY: START is not answered
@@ -45,8 +45,8 @@
  *  EXIT      (sent by init; tag = the program's START's)          result = wait status as wait4 gives it; payload:
  *                                                                 struct init_exit
  *
- * Paths of the file work are relative to WORK and resolved with RESOLVE_BENEATH: absolute paths, "..", and symlinks that
- * lead out are refused by the kernel (EXDEV).
+ * Paths of the file work (WRITE to OPEN) are relative to the tree that `b` names (below) and resolved with RESOLVE_BENEATH:
+ * absolute paths, "..", and symlinks that lead out are refused by the kernel (EXDEV).
  *
  * A program's processes: init opens the PTYs or pipes and forks a `leader`, which makes a session (setsid) with the first
  * PTY as its terminal, is subreaper for everything the program leaves behind, and starts the program in a process group of
@@ -67,6 +67,7 @@
 #include <stdint.h>
 
 #define INIT_SOCKET 3
+#define INIT_ALONG 60 /* so high that a program's own descriptors have the numbers that they always have */
 #define INIT_MESSAGE_MAX (96 * 1024)
 #define INIT_PROGRAMS_MAX 64 /* started and not released yet; beyond: -EAGAIN */
 #define INIT_STRINGS_MAX 8192 /* argc + envc; beyond: -E2BIG */
@@ -79,6 +80,8 @@ enum init_op {
 };
 
 enum init_mode { INIT_TERMINAL = 0, INIT_SPLIT = 1, INIT_PIPES = 2 };
+
+enum init_tree { INIT_WORK = 0, INIT_TMP = 1 }; /* WORK, /tmp */
 
 /* FOREGROUND: the terminal's foreground process group (in pipes mode the program's own group).
  * TREE: every descendant of the program's leader, found by walking /proc until a walk finds none left to signal.

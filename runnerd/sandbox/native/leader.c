@@ -165,9 +165,11 @@ static int take_stdio(const struct init_start *start, const int stdio[4]) {
     for (int fd = 0; fd < 3; fd++)
         if (dup2(stdio[fd] < 0 ? stdio[0] : stdio[fd], fd) < 0)
             return -1;
-    if (stdio[3] >= 0 && dup2(stdio[3], 3) < 0) /* over the daemon's socket, which is not this process's */
+    const bool along = stdio[3] >= 0;
+    if (along && (dup2(stdio[3], INIT_ALONG) < 0 || fcntl(INIT_ALONG, F_SETFD, 0) < 0))
         return -1;
-    if (syscall(SYS_close_range, stdio[3] >= 0 ? 4U : 3U, ~0U, 0U) < 0)
+    if (syscall(SYS_close_range, 3U, along ? INIT_ALONG - 1U : ~0U, 0U) < 0 ||
+        (along && syscall(SYS_close_range, INIT_ALONG + 1U, ~0U, 0U) < 0))
         return -1;
     return start->mode == INIT_PIPES ? 0 : ioctl(STDIN_FILENO, TIOCSCTTY, 1);
 }
@@ -208,8 +210,7 @@ void lead(const struct request *request, const int stdio[4], struct shared *shar
         _exit(1);
     }
     /* The program's end is seen on the daemon's side only when nobody else holds the program's. */
-    for (int fd = 0; fd < 4; fd++)
-        close(fd);
+    syscall(SYS_close_range, 0U, ~0U, 0U);
     say(shared, RUNNING);
 
     for (;;) {

@@ -86,7 +86,7 @@ int parse_request(char *message, size_t length, bool descriptor, struct request 
         request->path = take_string(&rest);
         request->data = rest.at;
         request->size = rest.left;
-        return request->path && head->a <= 0777 && !(descriptor && rest.left) ? 0 : -EINVAL;
+        return request->path && head->a <= 0777 && head->b <= INIT_TMP && !(descriptor && rest.left) ? 0 : -EINVAL;
     case INIT_MKDIR:
         if (head->a > 0777)
             return -EINVAL;
@@ -95,11 +95,11 @@ int parse_request(char *message, size_t length, bool descriptor, struct request 
     case INIT_LIST:
     case INIT_OPEN:
         request->path = take_string(&rest);
-        return request->path && !rest.left ? 0 : -EINVAL;
+        return request->path && head->b <= INIT_TMP && !rest.left ? 0 : -EINVAL;
     case INIT_RENAME:
         request->path = take_string(&rest);
         request->target = take_string(&rest);
-        return request->path && request->target && !rest.left ? 0 : -EINVAL;
+        return request->path && request->target && head->b <= INIT_TMP && !rest.left ? 0 : -EINVAL;
     case INIT_START:
         return parse_start(&rest, request);
     case INIT_SIGNAL:

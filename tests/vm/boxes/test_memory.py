@@ -44,8 +44,8 @@ ATTACKS = {
         "  kept += [a, b]\n  try:\n    while True: a.send(b'x' * 65536)\n  except BlockingIOError: pass"
     ),
     "inodes": (
-        "import itertools, os\nfor n in itertools.count():\n  os.makedirs(f'/tmp/{n // 1000}', exist_ok=True)\n"
-        "  open(f'/tmp/{n // 1000}/{n}', 'w').close()"
+        "import itertools, os\nfor n in itertools.count():\n  if n % 1000 == 0: os.mkdir(f'/tmp/{n // 1000}')\n"
+        "  os.close(os.open(f'/tmp/{n // 1000}/{n}', os.O_CREAT))"
     ),
 }
 

@@ -28,7 +28,9 @@ PATIENCE = 60.0
 
 
 def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
+    """Its only boxes are those of its runs."""
     runnerd = Path(sys.executable).with_name("runnerd")
+    (folder / "runnerd.toml").write_text("[pool]\nceiling = 0\n")
     argv = [
         runnerd,
         "serve",
@@ -38,6 +40,8 @@ def started(folder: Path, port: int) -> subprocess.Popen[bytes]:
         "cgroup",
         "--auth",
         "open",
+        "--config",
+        folder / "runnerd.toml",
         "--state-dir",
         folder / "state",
     ]

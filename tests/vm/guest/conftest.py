@@ -19,6 +19,7 @@ CHANGING = (
     "/var/log",
     "/var/tmp",
     "/var/lib/systemd",
+    "/var/lib/postgresql",
     "/var/cache",
     "/root",
 )

@@ -21,6 +21,16 @@ CONFIG = Path("/etc/runnerd/runnerd.toml")
 PATIENCE = 120.0
 """Seconds: only the bound of a failure; everything is ten times slower in the machine."""
 
+SAMPLES = {
+    "python": "What is your name? How old are you? Hello Ada, in 10 years you will be 46.",
+    "javascript": "What is your name? Hello Ada!",
+    "c": "Give me a number: 12 squared is 144",
+    "cpp": "What is your name? Hello Ada!",
+    "java": "What is your name? Hello Ada!",
+    "bash": "Hello Ada!",
+}
+"""The last line of each language's sample."""
+
 
 def sh(command: str) -> str:
     """What the command writes; it must succeed."""
@@ -59,12 +69,21 @@ def remove_drop_in(name: str) -> None:
 def processes() -> set[tuple[int, str]]:
     """Process ids in the service's control group, each with its start time, which tells it from a later namesake."""
     found: set[tuple[int, str]] = set()
-    group = Path(f"/sys/fs/cgroup/{show('ControlGroup')}")
-    for file in group.rglob("cgroup.procs") if show("ControlGroup") else ():
+    for file in group().rglob("cgroup.procs") if show("ControlGroup") else ():
         for pid in file.read_text().split():
             if start := started(int(pid)):
                 found.add((int(pid), start))
     return found
+
+
+def group() -> Path:
+    """The service's control group: `daemon` is in it, and `boxes` with a leaf for each."""
+    return Path(f"/sys/fs/cgroup{show('ControlGroup')}")
+
+
+def leaves() -> set[str]:
+    """The names of the boxes' leaves that are there."""
+    return {path.name for path in (group() / "boxes").iterdir() if path.is_dir()}
 
 
 def started(pid: int) -> str | None:
@@ -157,3 +176,17 @@ def run(language: str, code: str, stdin: str = "", **fields: Any) -> tuple[dict[
         return await client.event("exit"), client.output.decode()
 
     return talk(conversation)
+
+
+def run_samples() -> None:
+    """Run every language's own sample; each says what it should."""
+    found: dict[str, str] = {}
+    for language in get("/api/v1/languages")["languages"]:
+        if language["id"] in ("go", "rust"):  # which neither scripts/setup nor the machine's recipe installs
+            continue
+        assert language["available"], language
+        sample = language["sample"]
+        end, output = run(language["id"], sample["code"], sample["input"])
+        assert (end["outcome"], end["code"]) == ("exited", 0), (end, output)
+        found[language["id"]] = output.splitlines()[-1]
+    assert found == SAMPLES

@@ -13,32 +13,27 @@ from typing import Any
 import pytest
 import service
 import websockets
+import work
 from conftest import Configure
 from service import Client, sh
 
-WITHIN = 30.0
-"""Seconds from a daemon's death to the end of a new run; 5 are promised, and everything is ten times slower here."""
+WITHIN = 5.0
+"""Seconds from a daemon's death to the end of a new run: of a machine that is not emulated."""
+
+WITHIN_HERE = 20.0
+"""And of this one."""
+
+HOSTS_SECONDS = float(os.environ["RUNNERD_HOSTS_SECONDS"])
+"""What the work of work.py takes on the host that emulates this machine."""
 
 
-def test_all_languages_run_their_samples(running: None) -> None:
-    languages = service.get("/api/v1/languages")
-    assert languages["limits"] == "cgroup"
-    found: dict[str, str] = {}
-    for language in languages["languages"]:
-        assert language["available"], language
-        sample = language["sample"]
-        end, output = service.run(language["id"], sample["code"], sample["input"])
-        assert end["outcome"] == "exited", (end, output)
-        assert end["code"] == 0
-        found[language["id"]] = output.splitlines()[-1]
-    assert found == {
-        "python": "What is your name? How old are you? Hello Ada, in 10 years you will be 46.",
-        "javascript": "What is your name? Hello Ada!",
-        "c": "Give me a number: 12 squared is 144",
-        "cpp": "What is your name? Hello Ada!",
-        "java": "What is your name? Hello Ada!",
-        "bash": "Hello Ada!",
-    }
+def test_all_languages_run_their_samples_through_the_socket_unit() -> None:
+    sh("systemctl start runnerd.socket")
+    try:
+        assert service.get("/api/v1/languages")["limits"] == "cgroup"
+        service.run_samples()
+    finally:
+        sh("systemctl stop runnerd.socket runnerd.service")
 
 
 def test_what_happens_is_told(running: None) -> None:
@@ -61,8 +56,9 @@ def test_a_killed_daemon_is_replaced_and_leaves_nothing(running: None, capsys: p
     async def until_killed(client: Client) -> float:
         await client.send("start", language="bash", code="sleep 1000 & sleep 1000 & echo here; wait")
         await client.says(b"here")
-        assert service.box_mounts()
         old.update(service.processes())
+        old_mounts.update(service.box_mounts())
+        old_leaves.update(service.leaves())
         killed = time.monotonic()
         os.kill(int(service.show("MainPID")), signal.SIGKILL)
         with pytest.raises(websockets.ConnectionClosed):
@@ -71,32 +67,59 @@ def test_a_killed_daemon_is_replaced_and_leaves_nothing(running: None, capsys: p
         return killed
 
     old: set[tuple[int, str]] = set()
+    old_mounts: set[str] = set()
+    old_leaves: set[str] = set()
     killed = service.talk(until_killed)
     assert len(old) >= 5  # the daemon, bubblewrap, init, a leader, programs
+    assert old_mounts
+    assert old_leaves
     service.until(service.answers, "a new daemon")
     end, output = service.run("bash", "echo again")
     took = time.monotonic() - killed
     assert (end["outcome"], output) == ("exited", "again\n")
     assert service.show("NRestarts") == "1"
     service.until(lambda: not service.alive(old), "the end of what the old daemon started")
-    service.until(lambda: not service.box_mounts(), "the end of the boxes' mounts")
+    service.until(lambda: not old_mounts.intersection(service.box_mounts()), "the end of the boxes' mounts")
+    assert not old_leaves & service.leaves()
     assert sorted(Path("/proc/self/mountinfo").read_text().splitlines()) == sorted(hosts_mounts.splitlines())
+    slower = work.seconds() / HOSTS_SECONDS
     with capsys.disabled():
-        print(f"a run was over {took:.1f} s after the kill", end=" ")
-    assert took < WITHIN
+        print(f"a run was over {took:.1f} s after the kill, in a machine {slower:.1f} times slower", end=" ")
+    assert took < min(WITHIN * slower, WITHIN_HERE)
 
 
-def test_a_hung_event_loop_is_ended_by_the_watchdog() -> None:
-    service.drop_in("watchdog", "[Service]\nWatchdogSec=10s\n")
+HANG = """
+import signal, time
+
+def hang(*_):
+    while True:
+        time.sleep(1000)
+
+signal.signal(signal.SIGUSR1, hang)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGUSR1, signal.SIGSTOP], ids=["the loop hangs", "the process is stopped"])
+def test_a_hung_event_loop_is_ended_by_the_watchdog(how: signal.Signals) -> None:
+    """And the journal says where it hung."""
+    modules = Path("/run/hang")
+    modules.mkdir(exist_ok=True)
+    (modules / "sitecustomize.py").write_text(HANG)  # Python runs signal handlers in the main thread: the loop's
+    service.drop_in("watchdog", f"[Service]\nWatchdogSec=10s\nEnvironment=PYTHONPATH={modules}\n")
     sh("systemctl start runnerd.service")
     try:
+        began = time.time()
         old = service.processes()
-        (hung,) = {int(service.show("MainPID"))}
-        os.kill(hung, signal.SIGSTOP)
+        os.kill(int(service.show("MainPID")), how)
         service.until(lambda: service.show("NRestarts") == "1" and service.answers(), "a new daemon")
         assert not service.alive(old)
         assert "Watchdog timeout" in service.journal("_PID=1")
         assert service.run("bash", "echo again")[1] == "again\n"
+        if how == signal.SIGUSR1:
+            told = service.journal(f"--since=@{began:.0f}")
+            assert "Fatal Python error: Aborted" in told
+            assert "sitecustomize.py" in told
+            assert " in hang" in told
     finally:
         sh("systemctl stop runnerd.service; systemctl reset-failed runnerd.service || true")
         service.remove_drop_in("watchdog")

@@ -1,0 +1,1 @@
+"""Programs that wait to be used against the same programs started fresh."""

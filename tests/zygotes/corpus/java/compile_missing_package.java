@@ -1,0 +1,5 @@
+import com.example.Nothing;
+
+public class Main {
+    public static void main(String[] args) { System.out.println(new Nothing()); }
+}

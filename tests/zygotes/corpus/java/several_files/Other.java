@@ -1,0 +1,3 @@
+class Other {
+    String name() { return getClass().getName(); }
+}

@@ -1,0 +1,3 @@
+"use strict";
+console.log("first");
+undeclared = 1;

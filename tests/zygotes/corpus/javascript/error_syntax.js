@@ -1,0 +1,3 @@
+//: modes = ["terminal", "split", "pipes"]
+console.log("never");
+const a = ;

@@ -1,0 +1,2 @@
+export const value = 42;
+console.log("lib first");

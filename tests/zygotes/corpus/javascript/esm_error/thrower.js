@@ -1,0 +1,4 @@
+export function fail() {
+  throw new TypeError("from a module");
+}
+fail();

@@ -1,0 +1,2 @@
+process.stdout.write("then\n", () => process.kill(process.pid, "SIGTERM"));
+setTimeout(() => {}, 60000);

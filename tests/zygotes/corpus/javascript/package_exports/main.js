@@ -1,0 +1,3 @@
+import value from "own/sub";
+import { createRequire } from "node:module";
+console.log(value, createRequire(import.meta.url)("#inner"));

@@ -1,0 +1,1 @@
+export default "by my own name";

@@ -1,0 +1,3 @@
+const main = require("./main");
+exports.seen = { ...main };
+exports.get = () => ({ ...main });

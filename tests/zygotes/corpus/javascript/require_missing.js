@@ -1,0 +1,6 @@
+try {
+  require("./nothing");
+} catch (error) {
+  console.log(error.code, error.requireStack);
+}
+require("no-such-package");

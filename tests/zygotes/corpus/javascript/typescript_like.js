@@ -1,0 +1,1 @@
+const wrong: number = 1;

@@ -1,0 +1,4 @@
+import contextvars
+import decimal
+
+print(len(contextvars.copy_context()), decimal.getcontext())

@@ -1,0 +1,4 @@
+import os
+
+print("then", flush=True)
+os.abort()

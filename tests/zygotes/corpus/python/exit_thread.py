@@ -1,0 +1,4 @@
+import sys
+import threading
+
+threading.Thread(target=sys.exit, args=(3,)).start()

@@ -1,0 +1,2 @@
+#: differs = true
+print(hash("a"), hash(b"a"))

@@ -1,0 +1,2 @@
+#: modes = ["terminal", "split", "pipes"]
+print("hello, world")

@@ -1,0 +1,5 @@
+#: modes = ["terminal"]
+#: talk = [["Password: ", "secret\n"]]
+import getpass
+
+print(len(getpass.getpass()), getpass.getuser())

@@ -1,0 +1,2 @@
+#: differs = true
+print({f"word {number}" for number in range(50)})

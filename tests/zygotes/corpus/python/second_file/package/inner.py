@@ -1,0 +1,5 @@
+from . import __name__ as name
+
+
+def up():
+    return name

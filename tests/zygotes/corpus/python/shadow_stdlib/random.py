@@ -1,0 +1,1 @@
+choice = "my own"

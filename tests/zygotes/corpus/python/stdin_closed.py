@@ -1,0 +1,4 @@
+#: modes = ["pipes"]
+import sys
+
+print(repr(sys.stdin.read()))

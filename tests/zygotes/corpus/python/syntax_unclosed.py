@@ -1,0 +1,2 @@
+print("a"
+values = [1, 2

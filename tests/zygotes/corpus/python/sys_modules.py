@@ -1,0 +1,4 @@
+#: modes = ["terminal", "split", "pipes"]
+import sys
+
+print(list(sys.modules))
