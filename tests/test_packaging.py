@@ -25,6 +25,7 @@ def test_the_wheel_is_whole_and_works(tmp_path: Path) -> None:
         "runnerd/data/toolchains/python.toml",
         "runnerd/data/toolchains/support/python/sitecustomize.py",
         "runnerd/data/web/index.html",
+        "runnerd/bench/scenarios/keystroke.py",
         f"runnerd-{version('runnerd')}.dist-info/licenses/LICENSE",
         f"runnerd-{version('runnerd')}.dist-info/licenses/NOTICE",
     } <= names
