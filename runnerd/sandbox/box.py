@@ -5,16 +5,14 @@ import os
 import resource
 import signal
 import socket
-import struct
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Literal
 
 import trio
 
 from runnerd.errors import BoxError, BrokenBox
-from runnerd.sandbox import rlimits, zygote
+from runnerd.sandbox import rlimits, wire, zygote
 from runnerd.sandbox.channel import MESSAGE_MAX, Channel, Op, Pending, Reply
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.host import Host
@@ -23,13 +21,10 @@ from runnerd.sandbox.launch import launch
 from runnerd.sandbox.process import DESCRIPTORS, Kind, Process, is_kind
 from runnerd.sandbox.recipe import Recipe
 from runnerd.sandbox.spawn import Child
-from runnerd.sandbox.spec import BoxSpec, Exit, Launch, Mode, Outcome
+from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
+from runnerd.sandbox.wire import Entry
 from runnerd.sandbox.zygote import Zygote
 
-_START = struct.Struct("=6I16Q")
-_EXIT = struct.Struct("=2Q")
-_ENTRY = struct.Struct("=2QI4x")
-_MODES: dict[Mode, int] = {"terminal": 0, "split": 1, "pipes": 2}
 _SCOPES = {"foreground": 0, "tree": 1, "box": 2}
 _TREES = {"work": 0, "tmp": 1}
 _INLINE_MAX = MESSAGE_MAX // 2
@@ -47,16 +42,6 @@ NICE = 10
 Scope = Literal["foreground", "tree", "box"]
 Tree = Literal["work", "tmp"]
 """What paths of the file work are relative to: the work tree, or /tmp."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One name in a folder: size in bytes, mtime in seconds, mode as st_mode."""
-
-    name: str
-    size: int
-    mtime: int
-    mode: int
 
 
 class Box:
@@ -94,18 +79,7 @@ class Box:
             writes = [self._write(path, data, 0o644, stack) for path, data in (files or {}).items()]
             wanted = rlimits.rlimits(self._spec.limits, cgroup=self._keeper.cgroup is not None)
             limits = rlimits.within(wanted, lambda number: resource.getrlimit(number)[1])
-            flat = [limits.get(number, 2**64 - 1) for number in range(16)]
-            strings = [launch.cwd, *launch.argv, *(f"{name}={value}" for name, value in launch.env.items())]
-            head = _START.pack(
-                _MODES[launch.mode],
-                launch.window.rows,
-                launch.window.cols,
-                NICE,
-                len(launch.argv),
-                len(launch.env),
-                *flat,
-            )
-            payload = head + b"".join(os.fsencode(text) + b"\0" for text in strings)
+            payload = wire.start(launch, NICE, limits)
             along = () if descriptor is None else (descriptor,)
             pending = self._channel.post(Op.START, "start", subject=launch.argv[0], payload=payload, fds=along)
             try:
@@ -181,17 +155,10 @@ class Box:
         """The names in a folder, in the kernel's order."""
         pending = self._post_files(Op.LIST, "list", path)
         await pending.wait()
-        entries: list[Entry] = []
-        for reply in pending.replies:
-            data, at = reply.payload, 0
-            while at < len(data):
-                end = data.find(b"\0", at + _ENTRY.size)
-                if end < 0:
-                    raise self._break("LIST has an entry without an end")
-                size, mtime, mode = _ENTRY.unpack_from(data, at)
-                entries.append(Entry(os.fsdecode(data[at + _ENTRY.size : end]), size, mtime, mode))
-                at = end + 1
-        return entries
+        try:
+            return [entry for reply in pending.replies for entry in wire.entries(reply.payload)]
+        except ValueError as problem:
+            raise self._break(f"LIST {problem}") from None
 
     async def open(self, path: str, tree: Tree = "work") -> int:
         """A read-only descriptor of a regular file or folder, which the caller closes."""
@@ -309,13 +276,10 @@ class Box:
                 raise self._refuse(reply, "EXIT of programs that were not started")
             self._early[reply.tag] = reply
             return
-        if len(reply.payload) != _EXIT.size or reply.fds or process.exited.is_set():
+        if len(reply.payload) != wire.EXIT.size or reply.fds or process.exited.is_set():
             raise self._refuse(reply, "EXIT is not as it should be")
-        micros, kib = _EXIT.unpack(reply.payload)
-        code = os.WEXITSTATUS(reply.result) if os.WIFEXITED(reply.result) else None
-        signum = os.WTERMSIG(reply.result) if os.WIFSIGNALED(reply.result) else None
-        process.exit = Exit(code, signum, micros / 1e6, kib * 1024)
-        if code != 0 and (exceeded := self._keeper.end().exceeded) is not None:
+        process.exit = wire.exit_of(reply.result, reply.payload)
+        if process.exit.code != 0 and (exceeded := self._keeper.end().exceeded) is not None:
             self.kill(exceeded)  # the kernel kills a program before init, which may still tell of it
         process.exited.set()
 

@@ -27,7 +27,8 @@ def scratch(path: Path) -> None:
 
 
 class Shown:
-    """Makes host paths readable to box uids: by a read-only bind below `base` where some folder above is closed.
+    """Makes host paths readable to box uids: folders by a mount below `base` that does not tell their path, files by a
+    bind there when some folder above is closed.
 
     With base None (the daemon is not root) boxes run under its own uid and can read what it can.
     """
@@ -52,16 +53,30 @@ class Shown:
                 f"showing {source} to boxes: {problem.strerror} (errno {problem.errno})",
                 hint="the toolchain's file names this path in `binds`",
             ) from problem
-        if all(os.stat(folder).st_mode & stat.S_IXOTH for folder in source.parents):
+        reachable = all(os.stat(folder).st_mode & stat.S_IXOTH for folder in source.parents)
+        if reachable and not source.is_dir():
             return str(source)
         target.parent.mkdir(exist_ok=True)
         if source.is_dir():
             target.mkdir()
+            if self._overlay(source, target):
+                return str(target)
         else:
             target.touch()
+        if reachable:
+            return str(source)
         result = lib.runnerd_bind(os.fsencode(source), os.fsencode(target))
         _check(result, f"binding {source}", target)
         return str(target)
+
+    def _overlay(self, source: Path, target: Path) -> bool:
+        """Show the folder by a mount that does not say where it comes from, as a bind's does in /proc/self/mountinfo of
+        every box. False where this kernel has no overlayfs."""
+        bound, empty = target.with_name(f"{target.name}-bound"), target.with_name("empty")
+        for folder in (bound, empty):
+            folder.mkdir(exist_ok=True)
+        _check(lib.runnerd_bind(os.fsencode(source), os.fsencode(bound)), f"binding {source}", bound)
+        return lib.runnerd_overlay(f"lowerdir={bound}:{empty}".encode(), os.fsencode(target)) == 0
 
 
 def _check(result: int, step: str, path: Path) -> None:

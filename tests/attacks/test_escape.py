@@ -168,15 +168,25 @@ async def test_our_descriptors_stay_ours(host: Host, spec: BoxSpec, tmp_path: Pa
         assert "hunter2" in exposed(host, spec, *look)
 
 
-async def test_mounts_tell_no_path_but_what_toolchains_show(host: Host, spec: BoxSpec, attacker: Path) -> None:
+async def test_mounts_tell_no_path_of_the_host(host: Host, spec: BoxSpec) -> None:
     """/proc/self/mountinfo names where on its file system each mount comes from: of a bind that is the host's path.
-    Without binds there is none. With one there is: what a toolchain shows should lie where its path may be known."""
+    Folders of toolchains are no binds where the daemon is root; the control is a box with that folder bound."""
     look = ("cat", "/proc/self/mountinfo", "/proc/1/mountinfo")
     sources = {line.split()[3] for line in (await run(host, *look, spec=replace(spec, binds=()))).stdout.splitlines()}
     devices = {"/null", "/zero", "/full", "/random", "/urandom", "/tty"}
     own = {source for path in ("/usr", host.etc, host.tools) for source in (path, f"/{Path(path).name}")}
     assert sources - devices - own <= {"/", "/newroot"}
-    assert str(attacker) in (await run(host, *look, spec=spec)).stdout
+    with tempfile.TemporaryDirectory(prefix="the-hosts-own-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        if os.geteuid() == 0:
+            (folder / "file").write_text("shown")
+            shown = host.spec(Limits(), binds=[(name, "/opt/shown")])
+            seen = await run(host, "sh", "-c", "cat /opt/shown/file; cat /proc/[0-9]*/mountinfo", spec=shown)
+            assert seen.stdout.startswith("shown")
+            assert folder.name not in seen.stdout
+        bound = await run(host, *look, spec=spec, recipe=showing(host, spec, folder, "/shown"))
+        assert folder.name in bound.stdout
 
 
 CONNECT = """

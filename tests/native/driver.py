@@ -177,11 +177,12 @@ class Init:
         window: tuple[int, int] = (24, 80),
         nice: int = 0,
         rlimits: Mapping[int, int] | None = None,
+        fds: Sequence[int] = (),
     ) -> int:
         limits = [(rlimits or {}).get(number, KEEP) for number in range(16)]
         head = START_HEAD.pack(mode, *window, nice, len(argv), len(env), *limits)
         strings = [cwd, *argv, *(f"{name}={value}" for name, value in env.items())]
-        return self.post(START, head + b"".join(os.fsencode(text) + b"\0" for text in strings))
+        return self.post(START, head + b"".join(os.fsencode(text) + b"\0" for text in strings), fds=fds)
 
     def started(self, tag: int) -> Program:
         reply = self.wait_for(lambda reply: reply.op == START and reply.tag == tag)

@@ -54,6 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             CHECK(memcmp(&request.head, data, sizeof request.head) == 0);
         if (result != 0)
             continue;
+        CHECK(!descriptor || request.head.op == INIT_WRITE || request.head.op == INIT_START);
         if (request.path)
             check_string(request.path, message, size);
         if (request.path)

@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import signal
+import socket
 import struct
 import termios
 
@@ -50,6 +51,32 @@ def test_only_the_named_descriptors_and_a_clean_state(init: Init, mode: int) -> 
     values = dict(line.split() for line in out.decode().splitlines())
     assert values.pop("Umask:") == "0022"
     assert {int(value, 16) for value in values.values()} == {0}
+
+
+@MODES
+def test_what_comes_along_is_descriptor_60_and_ends_with_the_program(init: Init, mode: int) -> None:
+    ours, theirs = socket.socketpair()
+    code = "import os; os.write(60, str(sorted(map(int, os.listdir('/proc/self/fd')))).encode()); print(os.read(60, 9))"
+    with ours:
+        with theirs:
+            program = init.start("/usr/bin/python3", "-c", code, mode=mode, fds=[theirs.fileno()])
+        assert ours.recv(100) == b"[0, 1, 2, 3, 60]"  # 3 is the folder
+        ours.send(b"told")
+        outputs = program.fds[1:] if mode == PIPES else program.fds
+        assert collect(outputs)[0].strip() == b"b'told'"
+        assert init.ended(program)[0] == 0
+        assert ours.recv(1) == b""  # neither init nor the leader holds it
+    program.close()
+
+
+@pytest.mark.parametrize("argv", ["/bin/absent", "cat"])
+def test_what_comes_along_is_closed_when_nothing_starts_and_when_it_is_not_alone(init: Init, argv: str) -> None:
+    read, write = os.pipe()
+    with pytest.raises(OSError, match=r"No such file|Invalid argument"):
+        init.start(argv, fds=[write] if argv != "cat" else [write, write])
+    os.close(write)
+    assert os.read(read, 1) == b""
+    os.close(read)
 
 
 @MODES

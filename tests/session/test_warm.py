@@ -101,6 +101,25 @@ async def test_a_compiled_program_in_a_warm_box(warm: Warm) -> None:
     assert (out, err, ended.code) == ("hello\n", "", 3)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        'System.out.println("hello " + String.join(",", args)); System.exit(3);',
+        "int number = undefined;",
+    ],
+)
+async def test_java_compiles_and_runs_in_a_warm_box(warm: Warm, body: str) -> None:
+    code = f"public class Main {{ public static void main(String[] args) {{ {body} }} }}"
+    run = Run("java", {"": code.encode()}, args=("a", "b"), mode="terminal")
+    cold = await warm.ran(run)
+    await warm.ready("java", "terminal")
+    again = await warm.ran(run)
+    assert warm.hits() == 1
+    assert again[:2] == cold[:2] != ("", "")
+    assert (again[2].outcome, again[2].code) == (cold[2].outcome, cold[2].code)
+    assert again[2].outcome == ("exited" if "hello" in body else "compile_error")
+
+
 async def test_nothing_passes_from_one_warm_box_to_the_next(warm: Warm) -> None:
     """Neither files nor processes nor what an interpreter has in memory, nor what it takes for random."""
     code = (

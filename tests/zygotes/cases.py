@@ -91,11 +91,14 @@ def _case(language: str, path: Path) -> Case:
     )
 
 
-async def transcript(host: Host, case: Case, mode: Mode, *, ahead: bool) -> list[Step]:
-    """Run a case in a box of its own, step by step. `ahead`: every step that can be is a program that waited there."""
+async def transcript(host: Host, case: Case, mode: Mode, *, ahead: bool, widget: bool = False) -> list[Step]:
+    """Run a case in a box of its own, step by step. `ahead`: every step that can be is a program that waited there.
+
+    `widget`: its files lie in /tmp/work.
+    """
     toolchain = LANGUAGES.get(case.language)
     run = replace(case.run, mode=mode)
-    spec = host.spec(Limits(**toolchain.raises), binds=toolchain.binds)
+    spec = host.spec(Limits(**toolchain.raises), binds=toolchain.binds, widget=widget)
     with trio.fail_after(PATIENCE):
         async with open_box(host, spec) as box:
             return await (_waited if ahead else _fresh)(box, toolchain, run, spec.work, case.talk)

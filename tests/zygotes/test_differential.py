@@ -48,6 +48,16 @@ async def compare(host: Host, case: Case, mode: Mode) -> None:
     assert len({steps[-1].stdout for steps in (fresh, waited, *again)}) == 4
 
 
+@pytest.mark.parametrize(
+    ("language", "name"), [("python", "process.py"), ("javascript", "process_values.js"), ("java", "process.java")]
+)
+async def test_files_in_another_folder(host: Host, language: str, name: str) -> None:
+    (case,) = (case for case in cases(language) if case.name == name)
+    fresh, waited = [await transcript(host, case, "pipes", ahead=ahead, widget=True) for ahead in (False, True)]
+    assert shown(waited) == shown(fresh)
+    assert b"/tmp/work" in fresh[-1].stdout
+
+
 @pytest.mark.parametrize(("case", "mode"), runs("python"))
 async def test_python(host: Host, case: Case, mode: Mode) -> None:
     await compare(host, case, mode)

@@ -21,6 +21,7 @@ struct runnerd_spawn {
 int runnerd_spawn(struct runnerd_spawn *request);
 int runnerd_private_mounts(void);
 int runnerd_mount_tmpfs(const char *target);
+int runnerd_overlay(const char *options, const char *target);
 int runnerd_bind(const char *source, const char *target);
 """)
 ffi.set_source("runnerd.sandbox._native", '#include "spawn.h"\n#include "mounts.h"\n')

@@ -15,6 +15,10 @@ int runnerd_mount_tmpfs(const char *target) {
     return mount("runnerd", target, "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=64m");
 }
 
+int runnerd_overlay(const char *options, const char *target) {
+    return mount("runnerd", target, "overlay", MS_RDONLY | MS_NOSUID | MS_NODEV, options);
+}
+
 int runnerd_bind(const char *source, const char *target) {
     return mount(source, target, NULL, MS_BIND | MS_REC, NULL);
 }

@@ -6,6 +6,8 @@
 int runnerd_private_mounts(void);
 /* A small tmpfs, readable by all, on an existing folder. */
 int runnerd_mount_tmpfs(const char *target);
+/* Show folders as one that can only be read; options as "lowerdir=A:B", at least two. */
+int runnerd_overlay(const char *options, const char *target);
 /* Show a folder (with what is mounted in it) or a file at another existing path. */
 int runnerd_bind(const char *source, const char *target);
 

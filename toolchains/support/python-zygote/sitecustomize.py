@@ -4,7 +4,7 @@ Descriptor 60 is a socket: one byte out says that it waits; one packet comes, th
 arguments, and NAME=VALUE of further variables, each with a NUL at its end; another byte says that it was taken. Where
 the number has a size behind it ("2:17"), the path and the content of a file of that size follow. The socket's end means
 that there is no program.
-Then it forgets itself, as if it had never been here: whoever is the next `sitecustomize` on sys.path is imported.
+Then it forgets itself, as if it had never been here: whoever is the next `sitecustomize` on sys.path was imported.
 """
 
 import os
@@ -19,6 +19,11 @@ else:
 sys.path.remove(_folder)
 sys.path_importer_cache.pop(_folder, None)
 del sys.modules["sitecustomize"]
+
+try:  # noqa: SIM105  contextlib is a module that a fresh start has not imported
+    import sitecustomize  # noqa: F401  the next one
+except ImportError:
+    pass
 
 os.write(60, b"w")
 _head, _, _packet = os.read(60, 1 << 18).partition(b"\0")
@@ -40,7 +45,12 @@ for _pair in _words[len(_args) :]:
     _name, _, _value = _pair.partition(b"=")
     os.environb[_name] = _value
 
-try:  # noqa: SIM105  contextlib is a module that a fresh start has not imported
-    import sitecustomize  # noqa: F401  the next one
-except ImportError:
-    pass
+# The only folder that `site` looks for among the program's files; it comes before those of the system.
+_site = sys.modules["site"]
+if _site.ENABLE_USER_SITE and os.path.isdir(_site.getusersitepackages()):
+    _system = _site.getsitepackages()
+    _at = next((at for at, path in enumerate(sys.path) if path in _system), len(sys.path))
+    _after = sys.path[_at:]
+    del sys.path[_at:]
+    _site.addsitedir(_site.getusersitepackages())
+    sys.path += _after
