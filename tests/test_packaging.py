@@ -26,6 +26,7 @@ def test_the_wheel_is_whole_and_works(tmp_path: Path) -> None:
         "runnerd/data/toolchains/support/python/sitecustomize.py",
         "runnerd/data/toolchains/support/javac-zygote.java",
         "runnerd/data/web/index.html",
+        "runnerd/bench/scenarios/keystroke.py",
         "runnerd/sandbox/java-zygote.so",
         f"runnerd-{version('runnerd')}.dist-info/licenses/LICENSE",
         f"runnerd-{version('runnerd')}.dist-info/licenses/NOTICE",

@@ -138,12 +138,13 @@ class WebSocket:
                 break
             self._begin += head + size
             self._frame(view[begin], bytes(view[begin + head : self._begin]))
-        rest = bytes(view[self._begin : self._end])
+        rest = bytes(view[self._begin : self._end]) if self._begin else b""
         view.release()
+        if self._begin:
+            self._buffer[: len(rest)] = rest
+            self._begin, self._end = 0, len(rest)
         if need > len(self._buffer):
-            self._buffer = bytearray(2 * need)
-        self._buffer[: len(rest)] = rest
-        self._begin, self._end = 0, len(rest)
+            self._buffer += bytes(2 * need - len(self._buffer))
 
     def _frame(self, first: int, data: bytes) -> None:
         opcode = first & 0x0F

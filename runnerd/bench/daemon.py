@@ -39,6 +39,7 @@ force_open = true
 
 [http]
 hosts = ["*"]
+ping_interval = 3600
 
 [profiles.default]
 wall = 0
@@ -46,7 +47,8 @@ idle = 0
 cpu = 0
 output = 0
 """
-"""No limit of time, output or pressure ends a measurement; all else is as by default."""
+"""No limit of time, output or pressure ends a measurement, nor that idle clients answer no pings; all else is as by
+default."""
 
 STOCK = re.compile(r'^runnerd_pool_(idle|wanted)\{language="([^"]*)".*\} (\d+)', re.MULTILINE)
 

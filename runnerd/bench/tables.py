@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from runnerd.bench.results import Aim, Figure, Machine, Report, Result, Series, Unit
+from runnerd.bench.results import Aim, Figure, Machine, Report, Result, Series
 
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 """Between them a document has the tables of a report."""
@@ -16,7 +16,7 @@ _SCALES: dict[str, tuple[tuple[float, str], ...]] = {
 }
 
 
-def amount(value: float, unit: Unit | str) -> str:
+def amount(value: float, unit: str) -> str:
     """Three digits, in the unit's multiple that suits them: `1.25 ms`."""
     scales = _SCALES[unit]
     scale, name = next((each for each in scales if abs(value) >= each[0]), scales[-1])
@@ -51,18 +51,16 @@ def where(machine: Machine) -> str:
     )
 
 
-def markdown(report: Report | None, aims: Sequence[tuple[str, Sequence[Aim]]]) -> str:
-    """Two tables: what was hoped for and reached, and what was measured. Without a report: what is hoped for."""
-    results = {each.scenario: each for each in report.results} if report else {}
-    lines = ["Nothing was recorded yet." if report is None else _when(report), ""]
+def markdown(report: Report, aims: Sequence[tuple[str, Sequence[Aim]]]) -> str:
+    """What was hoped for and reached, of all scenarios; then what was measured, and what was left out."""
+    results = {each.scenario: each for each in report.results}
+    lines = [f"{report.date}, runnerd {report.version}, limits {report.limits}. {where(report.machine)}.", ""]
     lines += ["| scenario | ratio or figure | aim | reached | |", "| --- | --- | --- | --- | --- |"]
     for scenario, wanted in aims:
         figures = {each.name: each for each in results[scenario].figures} if scenario in results else {}
         for aim in wanted:
-            cells = _reached(figures[aim.name]) if aim.name in figures else (_aim(aim.aim, aim.least), "–", "")
+            cells = _reached(figures[aim.name]) if aim.name in figures else ("", "–", "not measured")
             lines.append(f"| {scenario} | {aim.name} | {' | '.join(cells)} |")
-    if not report:
-        return "\n".join(lines)
     lines += ["", "| scenario | measured | p50 | p95 | p99 | samples |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [f"| {one.scenario} | {' | '.join(_quantiles(each))} |" for one in report.results for each in one.series]
     notes = [f"- {one.scenario}: {what}" for one in report.results for what in (*one.left_out, one.failed) if what]
@@ -73,10 +71,6 @@ def inserted(document: str, text: str) -> str:
     """The document with this between its two marks. Raises ValueError when it has no such marks."""
     begin, end = document.index(BEGIN) + len(BEGIN), document.index(END)
     return f"{document[:begin]}\n{text}\n{document[end:]}"
-
-
-def _when(report: Report) -> str:
-    return f"{report.date}, runnerd {report.version}, limits {report.limits}. {where(report.machine)}."
 
 
 def _quantiles(series: Series) -> tuple[str, ...]:
@@ -90,12 +84,10 @@ def _figure(figure: Figure) -> tuple[str, ...]:
 
 
 def _reached(figure: Figure) -> tuple[str, str, str]:
+    """Aim, value and verdict."""
+    hoped = "" if figure.aim is None else f"{'≥' if figure.least else '≤'} {amount(figure.aim, figure.unit)}"
     verdict = {True: "met", False: "not met", None: ""}[figure.met()]
-    return _aim(figure.aim, figure.least, figure.unit), amount(figure.value, figure.unit), verdict
-
-
-def _aim(aim: float | None, least: bool, unit: Unit | str = "") -> str:
-    return "" if aim is None else f"{'≥' if least else '≤'} {amount(aim, unit)}"
+    return hoped, amount(figure.value, figure.unit), verdict
 
 
 def _aligned(rows: Iterable[tuple[str, ...]]) -> list[str]:

@@ -14,8 +14,12 @@ from runnerd.bench.scenario import Setting
 from runnerd.bench.turns import take_turns
 
 ABOUT = "`yes` in a box to one client, against a bare loop that reads a terminal with the same program on it"
-AIMS = (Aim("B/s, runnerd / bare loop", "runnerd", "bare loop", aim=0.7, least=True),)
-FLOOD = ["yes"]
+AIMS = (
+    Aim("B/s, runnerd / bare loop", "runnerd", "bare loop", aim=0.7, least=True),
+    Aim("long lines, B/s, runnerd / bare loop", "runnerd, long lines", "bare loop, long lines", least=True),
+)
+FLOODS = {"": ["yes"], ", long lines": ["yes", "x" * 200]}
+"""By the end of their series' names. The terminal itself takes most of the time for lines of two bytes."""
 RAMP = 0.2
 """Seconds that are not counted."""
 
@@ -25,18 +29,18 @@ def measure(setting: Setting) -> Sequence[Series]:
     with serving(setting.subfolder("daemon"), setting.limits) as daemon:
 
         def boxed() -> Mapping[str, float]:
-            return {"runnerd": _boxed(daemon, seconds)}
+            return {f"runnerd{name}": _boxed(daemon, flood, seconds) for name, flood in FLOODS.items()}
 
         def bare() -> Mapping[str, float]:
-            return {"bare loop": _bare(seconds)}
+            return {f"bare loop{name}": _bare(flood, seconds) for name, flood in FLOODS.items()}
 
         return take_turns([boxed, bare], setting.effort.some(0.15), warm_up=1, unit="B/s")
 
 
-def _boxed(daemon: Daemon, seconds: float) -> float:
+def _boxed(daemon: Daemon, flood: list[str], seconds: float) -> float:
     """Bytes per second of output, without the frames around it."""
     with daemon.connect() as connection:
-        connection.tell(type="start", argv=FLOOD)
+        connection.tell(type="start", argv=flood)
         meter = _Meter(seconds)
         killed = False
         while True:
@@ -52,10 +56,10 @@ def _boxed(daemon: Daemon, seconds: float) -> float:
                 killed = True
 
 
-def _bare(seconds: float) -> float:
+def _bare(flood: list[str], seconds: float) -> float:
     pid, master = pty.fork()
     if not pid:
-        os.execvp(FLOOD[0], FLOOD)
+        os.execvp(flood[0], flood)
     try:
         meter = _Meter(seconds)
         while not meter.over():
