@@ -132,46 +132,6 @@ async def test_an_interrupt_in_the_middle_of_output_does_not_tear_it_for_later_r
             assert await one.out("console.log('whole'); console.error === 1") == "whole\n"
 
 
-LATE = {
-    "await": "await 1; console.log('go'); for (;;);",
-    "import": "import fs from 'fs'\nconsole.log('go'); for (;;);",
-    "timer": "setTimeout(() => { console.log('go'); for (;;); }, 5)",
-    "promise": "await new Promise((done) => setTimeout(done, 5)); try { console.log('go'); for (;;); }\n"
-    "finally { x = 0 }",
-    "file": "require('fs').readFile('/etc/passwd', () => { console.log('go'); for (;;); })",
-    "tick": "process.nextTick(() => { console.log('go'); for (;;); })",
-    "microtask": "queueMicrotask(() => { console.log('go'); for (;;); })",
-    "immediate": "setImmediate(() => { console.log('go'); for (;;); })",
-    "event": "const e = new (require('events'))(); e.on('x', () => { console.log('go'); for (;;); }); "
-    "setTimeout(() => e.emit('x'), 1)",
-    "own handler": "var own = () => console.log('own'); process.on('SIGINT', own)\n"
-    "setTimeout(() => { console.log('go'); for (;;); }, 5)",
-}
-
-
-async def test_an_interrupt_ends_what_computes_wherever_it_is(host: Host) -> None:
-    async with client(host, "javascript") as one:
-        await one.out("let x = 1; const wait = (ms) => new Promise((done) => setTimeout(done, ms))")
-        for _ in range(3):
-            for where, code in LATE.items():
-                session, seen = await one.begin(code)
-                await seen.until_output(b"go")
-                await session.signal("INT")
-                last = await seen.until(Ended)
-                if where == "own handler":
-                    assert (last.outcome, last.code, seen.stdout) == (Outcome.EXITED, 0, b"go\nown\n"), (
-                        "nothing is left"
-                    )
-                    await one.out("setTimeout(() => process.off('SIGINT', own))")
-                else:
-                    assert (last.outcome, last.signal, last.message) == (Outcome.SIGNAL, "INT", ""), where
-            assert await one.out("await wait(5); console.log(String(x))") == "1\n", "timers and variables are whole"
-        session, seen = await one.begin("console.log('go'); for (;;);")
-        await seen.until_output(b"go")
-        await session.signal("INT")
-        assert (await seen.until(Ended)).signal == "INT"
-
-
 async def test_awaits_that_were_interrupted_are_not_told_when_they_are_collected(host: Host) -> None:
     """The inspector's word of it, amid the collection, would end node."""
     async with client(host, "javascript") as one:

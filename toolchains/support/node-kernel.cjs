@@ -14,10 +14,9 @@ const util = require("util");
 const { promiseHooks } = require("v8");
 const vm = require("vm");
 const imports = require("./node-imports.cjs");
-const listenForInterrupts = require("./node-interrupt.cjs");
 
 const KEY = "__kernel";
-const OWN = new Set([__filename, require.resolve("./node-imports.cjs"), require.resolve("./node-interrupt.cjs")]);
+const OWN = new Set([__filename, require.resolve("./node-imports.cjs")]);
 const LEFT = Object.freeze({ [util.inspect.custom]: () => "" }); // thrown by process.exit where nothing else unwinds
 const SHOWN = 1000; // characters of a line of source
 const UNSETTLED = 13; // node's exit code for an await that nothing can end
@@ -48,9 +47,7 @@ const send = (message) => fs.writeSync(control._handle.fd, JSON.stringify(messag
 
 // --- a run -----------------------------------------------------------------------------------------------------------
 
-function start(message) {
-  listener.forget(() => start(message));
-  const { run: number, code, main, args, env, stdin: given } = message;
+function start({ run: number, code, main, args, env, stdin: given }) {
   try {
     openInput(given === null ? null : Buffer.from(given, "base64"));
     Object.assign(process.env, env);
@@ -158,7 +155,6 @@ function report(error, where) {
 // `code` null: interrupted. What still holds the event loop belongs to this run, and goes.
 function finish(mine, code) {
   if (mine !== run) return;
-  listener.forget(() => finish(mine, code));
   run = null;
   closeInput();
   for (const timer of live) if (timer.hasRef()) forget(timer);
@@ -176,7 +172,7 @@ function finish(mine, code) {
 }
 
 process.on("beforeExit", () => {
-  if (!run || listener.collect()) return;
+  if (!run) return;
   if (!run.settled) process.stderr.write("Warning: Detected unsettled top-level await\n");
   finish(run, run.settled ? Number(process.exitCode ?? 0) & 255 : UNSETTLED);
 });
@@ -191,12 +187,6 @@ function interrupt() {
   if (run && process.listenerCount("SIGINT") === 1) finish(run, null);
 }
 process.on("SIGINT", interrupt);
-
-// A SIGINT that the listening thread has heard.
-function deliver() {
-  if (process.listenerCount("SIGINT") === 0) process.on("SIGINT", interrupt); // `guard` was ended with what it guarded
-  process.emit("SIGINT", "SIGINT", 2);
-}
 
 process.exit = (code) => {
   if (code !== undefined) process.exitCode = code;
@@ -343,4 +333,4 @@ Error.prepareStackTrace = (error, frames) => {
 };
 
 debug.connect();
-const listener = listenForInterrupts(deliver, () => server.listening || server.listen(process.argv[2]));
+server.listen(process.argv[2]);
