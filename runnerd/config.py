@@ -245,6 +245,11 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """For a space as it is made."""
     run: Credits = 0
     """For a run outside of spaces."""
+    profiles: dict[str, Credits] = msgspec.field(default_factory=dict[str, int])
+    """For a run under these profiles, in place of `run`: each protocol has a profile of its own."""
+
+    def of_run(self, profile: str) -> int:
+        return self.profiles.get(profile, self.run)
 
 
 class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -327,6 +332,10 @@ def parse(data: dict[str, Any], source: str = "configuration") -> Config:
         base = Profile(**BUILTIN_PROFILES[name]) if name in BUILTIN_PROFILES else profiles["default"]
         profiles[name] = _table(Profile, fields, source, f"profiles.{name}", base)
     config = msgspec.structs.replace(config, profiles=profiles)
+    for name in config.prices.profiles:
+        if name not in profiles:
+            known = ", ".join(profiles)
+            raise ConfigError(f"{source}: prices.profiles names {_shown(name)}", hint=f"known profiles: {known}")
     if config.uids.last < config.uids.first:
         raise ConfigError(f"{source}: uids.last is {config.uids.last}, less than uids.first ({config.uids.first})")
     for each in config.http.trusted_proxies:
@@ -399,5 +408,7 @@ def _allowed(kind: Any) -> str:
             return "true or false"
         case msgspec.inspect.VarTupleType():
             return "a list of text"
+        case msgspec.inspect.DictType(value_type=msgspec.inspect.IntType(ge=low, le=high)):
+            return f"a table of whole numbers from {low} to {high}"
         case _:
             return "text"

@@ -46,6 +46,11 @@ def test_other_profiles_start_from_default_as_it_is_set(tmp_path: Path) -> None:
     assert profiles["session"].memory == 200_000_000
 
 
+def test_a_profile_may_have_a_price_of_its_own() -> None:
+    prices = parse({"prices": {"run": 2, "profiles": {"widget": 0, "big": 9}}, "profiles": {"big": {}}}).prices
+    assert [prices.of_run(name) for name in ("widget", "big", "execute")] == [0, 9, 2]
+
+
 def test_profiles_have_the_published_figures() -> None:
     widget, session = Config().profiles["widget"], Config().profiles["session"]
     assert (widget.memory, widget.cpus, widget.tmp) == (128 * MiB, 0.2, 10 * MiB)
@@ -91,6 +96,10 @@ def test_what_a_profiles_folders_may_hold_leaves_memory_for_programs(name: str) 
         ({"http": {"head_size": "2MiB"}}, 'http.head_size is "2MiB": expected bytes from 1024 to 1048576', ""),
         ({"node": "Not Good"}, 'node is "Not Good": expected text that matches', ""),
         ({"listen": 80}, "listen is 80: expected text", ""),
+        ({"prices": {"run": -1}}, "prices.run is -1: expected a whole number from 0", ""),
+        ({"prices": {"profiles": 3}}, "prices.profiles is 3: expected a table of whole numbers from 0", ""),
+        ({"prices": {"profiles": {"widget": "1"}}}, 'prices.profiles is {"widget": "1"}: expected a table', ""),
+        ({"prices": {"profiles": {"wigdet": 1}}}, 'prices.profiles names "wigdet"', "widget"),
     ],
 )
 def test_errors_name_the_key_what_was_found_and_what_is_allowed(
@@ -151,6 +160,8 @@ def meant(cell: str, value: object) -> object:
         return parse_size(cell, cell)
     if isinstance(value, float):
         return float(cell)
+    if isinstance(value, dict):
+        return {"none": {}}[cell]
     if cell.startswith("["):
         return tuple(json.loads(cell))
     return {"empty": "", "none": ()}.get(cell, cell)

@@ -1,4 +1,5 @@
-"""Protocol 000, `execute`: JSON messages with an `action`; every answer carries stdout, stderr and execution_time.
+"""Protocol 000, `execute`: JSON messages with an `action`; every answer carries stdout, stderr and execution_time, also
+one that is an error: published clients look at the three without asking which it is.
 
 See docs/protocol.md.
 """
@@ -55,11 +56,16 @@ class _Run:
 
 
 class ExecuteAdapter:
-    """One connection. `streams` are numbers for its runs, `clock` tells seconds. Nothing raises."""
+    """One connection. `streams` are numbers for its runs, `clock` tells seconds; `beside` whether the connection runs
+    something in another protocol. Nothing raises."""
 
-    def __init__(self, streams: Iterator[int], clock: Clock) -> None:
-        self._streams, self._clock = streams, clock
+    def __init__(self, streams: Iterator[int], clock: Clock, beside: Callable[[], bool] = lambda: False) -> None:
+        self._streams, self._clock, self._beside = streams, clock, beside
         self._runs: dict[int, _Run] = {}
+
+    @property
+    def running(self) -> bool:
+        return bool(self._runs)
 
     def __contains__(self, stream: object) -> bool:
         return stream in self._runs
@@ -96,7 +102,8 @@ class ExecuteAdapter:
                     del self._runs[event.stream]
                 case Failed(stream, error):
                     run = self._runs.get(stream) if stream is not None else None
-                    frames.append(error_frame(error, None if run is None else run.name))
+                    name, spent = (None, 0.0) if run is None else (run.name, self._spent(run))
+                    frames.append(error_frame(error, name, spent))
                     if event.over and stream is not None:
                         self._runs.pop(stream, None)
                 case Pong():
@@ -128,7 +135,8 @@ class ExecuteAdapter:
                 )
 
     def _execute(self, fields: Fields, name: Id | None) -> Sequence[Command]:
-        if self._runs and (name is None or any(run.name == name for run in self._runs.values())):
+        taken = (self._runs or self._beside()) and name is None
+        if taken or any(run.name == name for run in self._runs.values()):
             raise Busy(
                 "a program runs on this connection", retry_after=1, hint="wait for its end, kill it, or name another id"
             )
@@ -146,21 +154,27 @@ class ExecuteAdapter:
 
     def _answer(self, stream: int, output: dict[str, str], end: dict[str, Any]) -> Frame:
         run = self._runs[stream]
-        spent = 0.0 if run.began is None else round((self._clock() - run.began) * 1000, 3)
-        return _frame({**_EMPTY, **output, "execution_time": spent, **end}, run.name)
+        return _frame({**_EMPTY, **output, "execution_time": self._spent(run), **end}, run.name)
+
+    def _spent(self, run: _Run) -> float:
+        """Milliseconds since it began."""
+        return 0.0 if run.began is None else round((self._clock() - run.began) * 1000, 3)
 
 
 class StreamAdapter(ExecuteAdapter):
-    """The same answers to one request. `error` is what kept it from being run, which is not among the frames."""
+    """The same answers to one request. `error` is what kept it from being run, which is not among the frames; `id` is
+    the client's own."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(count(), clock)
         self.error: RunnerdError | None = None
+        self.id: Id | None = None
 
     def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
         try:
             fields = Fields.decode(frame)
-            commands, self._runs[0] = request(fields), _Run(fields.id())
+            self.id = fields.id()
+            commands, self._runs[0] = request(fields), _Run(self.id)
             return commands, []
         except RunnerdError as error:
             self.error = error
@@ -178,7 +192,7 @@ class Collector:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._session = ""
+        self._id: Id | None = None
         self._began: float | None = None
         self._output: dict[str, list[bytes]] = {"stdout": [], "stderr": []}
         self.answer: dict[str, Any] | None = None
@@ -186,7 +200,9 @@ class Collector:
 
     def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
         try:
-            return request(Fields.decode(frame)), []
+            fields = Fields.decode(frame)
+            self._id = fields.id()
+            return request(fields), []
         except RunnerdError as error:
             self.error = error
             return [], []
@@ -195,7 +211,8 @@ class Collector:
         for event in events:
             match event:
                 case Started():
-                    self._session, self._began = event.session, self._clock()
+                    self._began = self._clock()
+                    self._id = event.session if self._id is None else self._id
                 case Output():
                     self._output[event.channel].append(event.data)
                 case Ended():
@@ -209,7 +226,8 @@ class Collector:
     def _whole(self, ended: Ended) -> dict[str, Any]:
         spent = 0 if self._began is None else round((self._clock() - self._began) * 1000)
         texts = {name: b"".join(parts).decode(errors="replace") for name, parts in self._output.items()}
-        return {**texts, **_end(ended), "execution_time": f"{spent}ms", "id": self._session}
+        named = {} if self._id is None else {"id": self._id}
+        return {**texts, **_end(ended), "execution_time": f"{spent}ms", **named}
 
 
 def request(fields: Fields) -> Sequence[Command]:
@@ -249,10 +267,10 @@ def start_of(fields: Fields, stream: int, mode: Mode) -> Start:
     return start
 
 
-def error_frame(error: RunnerdError, name: Id | None) -> Frame:
-    """The one kind of frame that has the key `error`."""
+def error_frame(error: RunnerdError, name: Id | None, spent: float = 0.0) -> Frame:
+    """The one kind of frame that has the key `error`. `spent` is in milliseconds."""
     fields = error.fields()
-    return _frame({"error": fields.pop("message"), **fields}, name)
+    return _frame({"error": fields.pop("message"), **fields, **_EMPTY, "execution_time": spent}, name)
 
 
 _EMPTY: dict[str, Any] = {"stdout": "", "stderr": "", "execution_time": 0.0}

@@ -1,6 +1,6 @@
 """Protocol 001, `widget`: JSON messages with an `event` and its `data`. See docs/protocol.md."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -28,14 +28,19 @@ EVENTS = ("run_code", "stdin", "eof", "signal", "resize", "kill")
 
 
 class WidgetAdapter:
-    """One connection, which runs one program at a time. `streams` are numbers for its runs. Nothing raises."""
+    """One connection, which runs one program at a time. `streams` are numbers for its runs; `beside` tells whether the
+    connection runs something in another protocol. Nothing raises."""
 
-    def __init__(self, streams: Iterator[int]) -> None:
-        self._streams = streams
+    def __init__(self, streams: Iterator[int], beside: Callable[[], bool] = lambda: False) -> None:
+        self._streams, self._beside = streams, beside
         self._stream: int | None = None
 
     def __contains__(self, stream: object) -> bool:
         return stream is not None and stream == self._stream
+
+    @property
+    def running(self) -> bool:
+        return self._stream is not None
 
     def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:
         try:
@@ -95,7 +100,7 @@ class WidgetAdapter:
                 )
 
     def _run(self, data: Fields) -> Sequence[Command]:
-        if self._stream is not None:
+        if self.running or self._beside():
             raise Busy("a program runs on this connection", retry_after=1, hint="wait for its end, or kill it")
         start = Start(
             stream=next(self._streams),

@@ -1,4 +1,7 @@
-"""Protocols 000 and 001 share one address, `/ws`: messages with an `action` are execute's, with an `event` widget's."""
+"""Protocols 000 and 001 share one address, `/ws`: messages with an `action` are execute's, with an `event` widget's.
+
+And its connections: what runs in one of them makes the other answer `busy`, as a run of its own would.
+"""
 
 from collections.abc import Sequence
 from itertools import count
@@ -17,7 +20,8 @@ class WsAdapter:
 
     def __init__(self, clock: Clock) -> None:
         streams = count()
-        self._execute, self._widget = ExecuteAdapter(streams, clock), WidgetAdapter(streams)
+        self._execute = ExecuteAdapter(streams, clock, lambda: self._widget.running)
+        self._widget = WidgetAdapter(streams, lambda: self._execute.running)
         self._spoken: ExecuteAdapter | WidgetAdapter = self._execute
 
     def receive(self, frame: Frame) -> tuple[Sequence[Command], Sequence[Frame]]:

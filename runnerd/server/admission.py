@@ -83,7 +83,7 @@ class Admission:
         debit: Debit | None = None
         try:
             session_id = self._registry.new_id()
-            debit = await self.charge(client, "run", session_id)
+            debit = await self.charge(client, "run", session_id, profile)
             session = await self._registry.start(
                 run, profile=profile, session_id=session_id, stay=stay, kernels=kernels, owner=_owner(client)
             )
@@ -94,10 +94,12 @@ class Admission:
         self._nursery.start_soon(self._see_out, client, session, name, debit)
         return session
 
-    async def charge(self, client: Client, what: Literal["run", "space"], subject: str = "") -> Debit | None:
+    async def charge(
+        self, client: Client, what: Literal["run", "space"], subject: str = "", profile: str = ""
+    ) -> Debit | None:
         """Take the price from the client's key; None when it is 0 or there is no key. `subject` is an id for the
-        ledger. Raises OutOfCredits."""
-        key, price = client.key, self._prices.run if what == "run" else self._prices.space
+        ledger, `profile` a run's. Raises OutOfCredits."""
+        key, price = client.key, self._prices.of_run(profile) if what == "run" else self._prices.space
         if key is None or not price:
             return None
         return await self._accounts.ask(lambda store: store.debit(key.public_key, price, what, subject))

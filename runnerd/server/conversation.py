@@ -89,8 +89,8 @@ class Drain:
 class _Stream:
     """One program of a connection. Until its session exists, commands wait in `early`."""
 
-    def __init__(self, number: int, profile: str) -> None:
-        self.number, self.profile = number, profile
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.session: Session | None = None
         self.viewer: Viewer | None = None
         self.early: list[StreamCommand] = []
@@ -206,9 +206,9 @@ class Conversation:
         if number in self._streams:
             raise BadRequest(f"stream {number} has a program already", hint="choose another number")
         most = self._admission.profile(command.profile).runs
-        if sum(stream.profile == command.profile for stream in self._streams.values()) >= most:
+        if len(self._streams) >= most:
             raise Busy(f"this connection may run {most} at a time", retry_after=1, hint="end one first")
-        stream = self._streams[number] = _Stream(number, command.profile)
+        stream = self._streams[number] = _Stream(number)
         return stream
 
     async def _pass_on(self, command: StreamCommand) -> None:
@@ -310,7 +310,7 @@ class Conversation:
         except RunnerdError as problem:
             await self._send_away(problem)
             return False
-        stream = self._streams[attach.stream] = _Stream(attach.stream, "")
+        stream = self._streams[attach.stream] = _Stream(attach.stream)
         stream.session, stream.viewer = session, session.viewer(attach.offset)
         self._nursery.start_soon(self._watch, stream, stream.viewer)
         return True

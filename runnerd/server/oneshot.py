@@ -101,7 +101,7 @@ class _EventStream(Response):
         if adapter.error is not None:
             if not begun:
                 raise adapter.error
-            await event(error_frame(adapter.error, None))
+            await event(error_frame(adapter.error, adapter.id))
         if begun:
             await send({"type": "http.response.body", "body": b""})
 

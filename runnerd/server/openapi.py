@@ -133,6 +133,7 @@ _SECURITY: list[dict[str, list[str]]] = [{}, {"bearer": []}, {"apiKey": []}]
 _SESSION = {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
+_ID = {"type": ["string", "integer"]}
 _CONTENT = {"oneOf": [_TEXT, {"type": "object", "required": ["base64"], "properties": {"base64": _TEXT}}]}
 _PROGRAM = {
     "code": {"type": "string", "description": "The program; `files` may stand in its place."},
@@ -154,6 +155,9 @@ def _schemas() -> dict[str, Any]:
             **_PROGRAM,
             stdin=_CONTENT,
             timeout={"type": "number", "exclusiveMinimum": 0, "description": "Seconds; lowers the profile's."},
+            limits={"type": "object", "additionalProperties": _NUMBER, "description": "Lowers the profile's."},
+            session={"type": "boolean", "description": "In a kernel, which lasts as long as the request."},
+            id={**_ID, "description": "Given back in the answer."},
             api_key={"type": "string", "description": "Where the headers carry none."},
         ),
         "NewSession": _object({"language": _TEXT}, **_PROGRAM),
@@ -165,8 +169,8 @@ def _schemas() -> dict[str, Any]:
                 "execution_time": {"type": "string", "examples": ["87ms"]},
                 "outcome": {"enum": [outcome.value for outcome in Outcome]},
                 "usage": _object({"cpu": _NUMBER, "memory": {"type": "integer"}, "wall": _NUMBER}),
-                "id": _TEXT,
             },
+            id={**_ID, "description": "The client's own, or the run's, if it began."},
             signal=_TEXT,
             message=_TEXT,
         ),

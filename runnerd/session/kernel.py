@@ -209,7 +209,7 @@ class Kernels:
         del self._by_language[language]
         if kernel.runs:
             raise KernelDied(
-                f"the variables of this session are lost, since its {kernel.toolchain.name} has ended: {kernel.died}",
+                f"the {kernel.toolchain.name} variables of this session are lost: {kernel.died}",
                 hint="the next run begins anew",
             )
         return None

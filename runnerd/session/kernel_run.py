@@ -139,7 +139,7 @@ class KernelRun(Session):
     def _decide(self, verdict: Verdict) -> None:
         if not self._returned:
             by_itself = verdict.outcome is not Outcome.KILLED
-            verdict.message = verdict.message or ("it has ended its kernel" if by_itself else "it was killed")
+            verdict.message = verdict.message or ("the code ended its process" if by_itself else "the run was killed")
             verdict.message = f"{verdict.message}; {LOST}"
         super()._decide(verdict)
 

@@ -49,7 +49,9 @@ def test_check_of_what_is_right(tmp_path: Path, capfd: Capture) -> None:
 
 def test_what_is_shown_reads_back_as_the_same(tmp_path: Path, capfd: Capture) -> None:
     file, shown = tmp_path / "x.toml", tmp_path / "shown.toml"
-    file.write_text('[http]\norigins = ["https://a.example"]\n[profiles.big]\nmemory = "2GiB"\n')
+    file.write_text(
+        '[http]\norigins = ["https://a.example"]\n[profiles.big]\nmemory = "2GiB"\n[prices.profiles]\nbig = 2\n'
+    )
     assert main(["config", "show", str(file)]) == 0
     shown.write_text(capfd.readouterr().out)
     assert load(shown) == load(file) != Config()

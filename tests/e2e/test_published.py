@@ -156,6 +156,14 @@ def test_000_python(guarded: Daemon, keys: Keys) -> None:
     assert 0 <= float(time.removeprefix("time: ").removesuffix("ms")) < PATIENCE * 1000
 
 
+def test_000_python_is_told_an_error_without_falling_over_it(guarded: Daemon) -> None:
+    """The snippet looks at `stdout` and `execution_time` of whatever comes first."""
+    done = subprocess.run(
+        [sys.executable, "-c", here(PYTHON, guarded, "wrong")], capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stdout) == (0, "stdout: \ntime: 0.0ms\n"), done.stderr
+
+
 def test_000_curl(guarded: Daemon, keys: Keys) -> None:
     command = here(CURL, guarded, keys.secret).replace("curl", "curl --silent --show-error", 1)
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=PATIENCE, check=True)
@@ -185,6 +193,29 @@ def test_000_interactively(daemon: Daemon) -> None:
             assert (frame["exit_code"], frame["outcome"]) == (0, "exited")
             await connection.send('{"action": "ping", "id": 5}')
             assert (await hear(connection))["id"] == 5
+
+    asyncio.run(talk())
+
+
+def test_one_run_at_a_time_whatever_the_protocol(daemon: Daemon) -> None:
+    run = {"language": "python", "code": "print('up')\ninput()"}
+    messages = [
+        {"action": "execute", **run},
+        {"action": "execute", "id": "a", **run},
+        {"event": "run_code", "data": run},
+    ]
+
+    async def talk() -> None:
+        for first in messages:
+            async with ws(daemon, "/ws") as connection:
+                await connection.send(json.dumps(first))
+                assert "up" in json.dumps(await hear(connection))
+                for second in messages:
+                    await connection.send(json.dumps(second))
+                    told = await hear(connection)
+                    assert told.get("data", told)["code"] == "busy", (first, second, told)
+                await connection.send('{"action": "ping"}')
+                assert (await hear(connection))["pong"] is True
 
     asyncio.run(talk())
 
@@ -381,7 +412,7 @@ def test_a_wrong_key_closes_with_4401(guarded: Daemon, keys: Keys, where: str) -
                 run = {"action": "execute", "language": "python", "code": "", "api_key": "wrong"}
                 await connection.send(json.dumps(run))
             error = await hear(connection)
-            assert (error["code"], "stdout" in error) == ("unauthorized", False)
+            assert (error["code"], error["stdout"], error["execution_time"]) == ("unauthorized", "", 0)
             assert await closed(connection) == 4401
 
     asyncio.run(talk())

@@ -32,6 +32,8 @@ from runnerd.protocols import (
 from runnerd.protocols.execute import Collector, ExecuteAdapter, StreamAdapter
 
 SESSION = "n1-0a1b"
+EMPTY = {"stdout": "", "stderr": "", "execution_time": 0}
+"""What published clients look at in every answer, also in an error's before a run."""
 
 
 class Clock:
@@ -81,7 +83,9 @@ def refused(frame: Frame, one: Any = None) -> dict[str, Any]:
     commands, answers = (one or adapter()).receive(frame)
     assert not commands
     (answer,) = answers
-    return frame_of(answer)
+    error = frame_of(answer)
+    assert EMPTY.items() <= error.items()
+    return error
 
 
 # --- what the client says --------------------------------------------------------------------------------------
@@ -303,7 +307,7 @@ def test_bad_frames_are_answered(frame: Frame, code: str, words: str) -> None:
     error = refused(frame)
     assert error["code"] == code
     assert words in error["error"]
-    assert set(error) == {"error", "code", "hint"}
+    assert set(error) == {"error", "code", "hint", *EMPTY}
 
 
 @pytest.mark.parametrize(("fields", "words"), WRONG, ids=lambda value: ascii(value)[:40])
@@ -426,6 +430,7 @@ def test_a_refused_start_is_told_with_the_clients_id_and_frees_it() -> None:
     one.receive(execute(id="a"))
     (frame,) = one.send(Failed(0, Busy("full", retry_after=2), over=True))
     assert frame_of(frame) == {
+        **EMPTY,
         "error": "full",
         "code": "busy",
         "hint": "try again in 2 s",
@@ -436,9 +441,19 @@ def test_a_refused_start_is_told_with_the_clients_id_and_frees_it() -> None:
 
 
 def test_an_error_about_one_message_leaves_the_run() -> None:
-    one = running()
+    clock = Clock()
+    one = running(clock)
+    clock.now += 0.25
     (frame,) = one.send(Failed(0, BadRequest("too much", code="input_overflow")))
-    assert (frame_of(frame)["code"], frame_of(frame)["id"]) == ("input_overflow", SESSION)
+    assert frame_of(frame) == {
+        "error": "too much",
+        "code": "input_overflow",
+        "hint": "",
+        "stdout": "",
+        "stderr": "",
+        "execution_time": 250,
+        "id": SESSION,
+    }
     assert one.receive('{"action": "eof"}')[0] == [CloseInput(0)]
 
 
@@ -526,12 +541,11 @@ class Conversation(RuleBasedStateMachine):
         if "error" in fields:
             assert isinstance(fields["error"], str)
             assert fields["code"]
-            assert "stdout" not in fields
-        else:
-            assert isinstance(fields["stdout"], str)
-            assert isinstance(fields["stderr"], str)
-            assert isinstance(fields["execution_time"], int | float)
-            assert fields["execution_time"] >= 0
+            assert (fields["stdout"], fields["stderr"]) == ("", "")
+        assert isinstance(fields["stdout"], str)
+        assert isinstance(fields["stderr"], str)
+        assert isinstance(fields["execution_time"], int | float)
+        assert fields["execution_time"] >= 0
         if stream is not None:
             name = self.ids[stream] if self.ids[stream] is not None else self.sessions.get(stream)
             assert fields.get("id") == name
@@ -688,6 +702,27 @@ def test_what_keeps_a_request_from_being_run(kind: Any) -> None:
     refusal = Busy("full", retry_after=1)
     assert one.send(Failed(0, refusal, over=True)) == []
     assert one.error is refusal
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [({}, SESSION), ({"id": None}, SESSION), ({"id": "mine"}, "mine"), ({"id": 0}, 0)]
+)
+def test_the_one_answer_has_the_clients_id_or_the_runs(given: dict[str, Any], told: Any) -> None:
+    collector = Collector(Clock())
+    collector.receive(json.dumps({"language": "c", "code": "", **given}))
+    collector.send(started())
+    collector.send(ended())
+    assert collector.answer is not None
+    assert collector.answer["id"] == told
+
+
+@pytest.mark.parametrize("id", [1.5, True, [], {}])
+@pytest.mark.parametrize("kind", [Collector, StreamAdapter])
+def test_an_id_is_checked_in_requests_too(kind: Any, id: Any) -> None:
+    one = kind(Clock())
+    one.receive(json.dumps({"language": "c", "code": "", "id": id}))
+    assert one.error is not None
+    assert "id is" in one.error.message
 
 
 def test_a_stream_answers_as_a_connection_does() -> None:

@@ -165,6 +165,48 @@ def test_what_is_wrong_is_told(frame: str | bytes, code: str, words: str) -> Non
     assert words in error["message"]
 
 
+WRONG: dict[str, list[Any]] = {
+    "stream": ["1", True, 1.5, -1, 2**32, 10**400, [], {}],
+    "language": [3, True, [], {}],
+    "code": [3, False, 1.5, [], {"base64": "AA=="}],
+    "files": [3, "x", [], {"x": 3}, {"x": []}, {"": "x"}, {"a\0": "x"}],
+    "main": [3, [], {}],
+    "args": ["a", 3, {}, [1], [[]], ["a\0"]],
+    "argv": ["a", 3, {}, [], [None], ["a\0"]],
+    "env": [[], "A", {"A": 1}, {"A": "\0"}, {"A=B": ""}],
+    "mode": [3, "tty", [], {}],
+    "rows": ["1", 0, 1001, True, 1.5, 10**400, [], {}],
+    "cols": ["1", 0, 1001, True, 1.5, 10**400, [], {}],
+    "stdin": [3, True, [], {}, {"base64": "!"}, {"base64": 3}],
+    "limits": [3, "x", [], {"wall": "1"}, {"wall": True}, {"wall": 0}, {"wall": -1}, {"wall": 10**400}, {"wall": []}],
+    "key": [3, True, [], {}],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
+def test_every_field_of_a_start_is_checked(name: str, value: Any) -> None:
+    error = refused(json.dumps({"type": "start", "language": "c", "code": "", name: value}))
+    assert (error["type"], error["code"]) == ("error", "bad_request")
+    assert name in error["message"] or "NUL" in error["message"]
+    assert len(json.dumps(error)) < 400
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        *(("input", {"data": value}) for value in (3, True, [], {}, {"base64": "!"}, None)),
+        *(("signal", {"signal": value}) for value in (2, True, [], {}, "-9", "INT\0", None)),
+        *(("resize", {"rows": 1, "cols": value}) for value in ("1", 0, 1001, True, [], 10**400, None)),
+        *(("ping", {"id": value}) for value in (1.5, True, [], {})),
+        *(("auth", {"key": value}) for value in (3, True, [], {}, None)),
+        *((kind, {"stream": "x"}) for kind in ("eof", "kill")),
+    ],
+)
+def test_every_field_of_other_messages_is_checked(kind: str, fields: dict[str, Any]) -> None:
+    error = refused(json.dumps({"type": kind, **fields}))
+    assert (error["code"], len(json.dumps(error)) < 400) == ("bad_request", True)
+
+
 @pytest.mark.parametrize(
     ("frame", "stream"),
     [

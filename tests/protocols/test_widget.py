@@ -187,6 +187,14 @@ def test_every_field_of_controls_is_checked(frame: str, words: str) -> None:
     assert words in refused(frame, running())["message"]
 
 
+@pytest.mark.parametrize("name", ["code", "language", "token", "rows", "cols"])
+@pytest.mark.parametrize("value", [3.5, True, [], {}, {"base64": "AA=="}, 10**400])
+def test_every_field_of_run_code_is_checked(name: str, value: Any) -> None:
+    error = refused(message("run_code", **{**RUN, name: value}))
+    assert (error["code"], name in error["message"]) == ("bad_request", True)
+    assert len(json.dumps(error)) < 400
+
+
 def test_output_and_end() -> None:
     one = running()
     assert told(one, Output(0, "stderr", 0, b"oops\xff")) == [("stderr", {"text": "oops�"})]

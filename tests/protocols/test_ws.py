@@ -12,7 +12,8 @@ from runnerd.errors import BadRequest
 from runnerd.protocols import Draining, Ended, Event, Failed, Frame, Input, Kill, Output, Pong, Start, Started
 from runnerd.protocols.ws import WsAdapter
 
-EXECUTE = '{"action": "execute", "language": "c", "code": ""}'
+EXECUTE = '{"action": "execute", "language": "c", "code": "", "id": "mine"}'
+UNNAMED = '{"action": "execute", "language": "c", "code": ""}'
 RUN_CODE = '{"event": "run_code", "data": {"language": "c", "code": ""}}'
 
 
@@ -36,13 +37,13 @@ def spoken(frame: Frame) -> str:
     fields = json.loads(frame)
     if set(fields) == {"event", "data"}:
         return "widget"
-    assert "error" in fields or {"stdout", "stderr", "execution_time"} <= set(fields)
+    assert {"stdout", "stderr", "execution_time"} <= set(fields)
     return "execute"
 
 
 def test_each_message_goes_to_its_protocol() -> None:
     one = adapter()
-    first, second = start_of(one, EXECUTE), start_of(one, RUN_CODE)
+    second, first = start_of(one, RUN_CODE), start_of(one, EXECUTE)
     assert (first.profile, second.profile) == ("execute", "widget")
     assert first.stream != second.stream
     assert one.receive('{"action": "kill"}') == ([Kill(first.stream)], [])
@@ -52,7 +53,7 @@ def test_each_message_goes_to_its_protocol() -> None:
 
 def test_each_run_is_told_in_its_own_protocol_whatever_was_said_last() -> None:
     one = adapter()
-    first, second = start_of(one, EXECUTE), start_of(one, RUN_CODE)
+    second, first = start_of(one, RUN_CODE), start_of(one, EXECUTE)
     for stream, protocol in ((first.stream, "execute"), (second.stream, "widget")) * 2:
         (frame,) = one.send(Output(stream, "stdout", 0, b"x"))
         assert spoken(frame) == protocol
@@ -75,12 +76,39 @@ def test_what_belongs_to_no_run_is_told_as_the_client_spoke_last(event: Event) -
 @pytest.mark.parametrize("frame", ["{", "[]", "{}", '{"type": "start"}', b"\0", "\ud800", '{"action": null}'])
 def test_what_is_of_neither_is_answered_as_the_client_spoke_last(frame: Frame) -> None:
     one = adapter()
-    for message, protocol in ((None, "execute"), (RUN_CODE, "widget"), (EXECUTE, "execute")):
+    for message, protocol in ((None, "execute"), (RUN_CODE, "widget"), (EXECUTE, "execute"), (RUN_CODE, "widget")):
         if message is not None:
             one.receive(message)
         commands, (answer,) = one.receive(frame)
         assert not commands
         assert spoken(answer) == protocol
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "busy"),
+    [
+        (UNNAMED, RUN_CODE, "widget"),
+        (EXECUTE, RUN_CODE, "widget"),
+        (RUN_CODE, RUN_CODE, "widget"),
+        (RUN_CODE, UNNAMED, "execute"),
+        (UNNAMED, UNNAMED, "execute"),
+        (RUN_CODE, EXECUTE, None),
+        (UNNAMED, EXECUTE, None),
+    ],
+)
+def test_what_runs_in_one_protocol_makes_the_other_busy(first: str, second: str, busy: str | None) -> None:
+    one = adapter()
+    stream = start_of(one, first).stream
+    commands, answers = one.receive(second)
+    if busy is None:
+        assert (len(commands), len(answers)) == (1, 0)
+        return
+    (answer,) = answers
+    assert (list(commands), spoken(answer)) == ([], busy)
+    assert '"code":"busy"' in str(answer)
+    assert '"retry_after":1' in str(answer)
+    one.send(ended(stream))
+    start_of(one, second)
 
 
 def test_an_action_comes_before_an_event() -> None:
@@ -110,11 +138,12 @@ class Conversation(RuleBasedStateMachine):
         commands, answers = self.adapter.receive(message)
         if answers:
             assert [spoken(answer) for answer in answers] == [protocol]
-            assert protocol in self.live.values()
+            assert self.live
             return multiple()
         (command,) = commands
         assert isinstance(command, Start)
         assert command.stream not in self.live
+        assert not self.live or (protocol == "execute" and name is not None)
         self.live[command.stream] = protocol
         return command.stream
 

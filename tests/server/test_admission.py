@@ -259,6 +259,27 @@ async def test_a_run_costs_what_is_configured() -> None:
         await gate.start(stranger("192.0.2.1"))  # who has no key pays nothing
 
 
+async def test_each_protocol_has_its_price_by_its_profile() -> None:
+    prices = {"run": 1, "profiles": {"execute": 3, "widget": 0}}
+    async with admitting({"prices": prices}) as gate:
+        for profile, price in (("execute", 3), ("widget", 0), ("session", 1), ("default", 1)):
+            before = gate.store.credits
+            await gate.start(profile=profile)
+            assert before - gate.store.credits == price, profile
+        gate.admission.adopt(parse({"prices": {"profiles": {"widget": 6}}}))
+        with pytest.raises(OutOfCredits):
+            await gate.start(profile="widget")
+        await gate.start(profile="execute")
+        assert gate.store.credits == 5
+
+
+async def test_by_default_only_a_space_costs() -> None:
+    async with admitting() as gate:
+        for profile in parse({}).profiles:
+            await gate.start(profile=profile)
+        assert gate.store.debits == []
+
+
 async def test_a_space_costs_one_credit() -> None:
     async with admitting() as gate:
         debit = await gate.admission.charge(gate.client, "space", "n1-space")

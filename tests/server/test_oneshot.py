@@ -397,12 +397,21 @@ async def test_an_error_after_a_heartbeat_is_an_event(autojump_clock: trio.testi
     monkey = pytest.MonkeyPatch()
     with monkey.context() as patch:
         patch.setattr("test_oneshot.FakeRegistry", Slow)
-        async with streaming() as (_, exchange):
+        async with streaming(json.dumps({**RUN, "id": "mine"}).encode()) as (_, exchange):
             pass
     beat, event, rest = exchange.body.split(b"\n\n")
     assert (beat, rest) == (b":", b"")
     error = json.loads(event.removeprefix(b"data: "))
-    assert (error["error"], error["code"], error["retry_after"]) == ("no box became free", "busy", 2)
+    assert error == {
+        "error": "no box became free",
+        "code": "busy",
+        "hint": "try again in 2 s",
+        "retry_after": 2,
+        "stdout": "",
+        "stderr": "",
+        "execution_time": 0,
+        "id": "mine",
+    }
 
 
 async def test_a_client_that_leaves_a_stream_ends_its_run(autojump_clock: trio.testing.MockClock) -> None:

@@ -281,8 +281,8 @@ async def test_a_kernel_that_dies_is_told_twice_and_then_begins_anew(
         seen, last = await one.run(words(language, python=python, javascript=javascript))
         assert (last.outcome, last.code, last.signal) == (outcome, code, signal)
         assert seen.stdout == b"bye\n"
-        assert "variables are lost" in last.message
-        with pytest.raises(KernelDied, match="variables of this session are lost") as died:
+        assert last.message == "the code ended its process; the session's variables are lost"
+        with pytest.raises(KernelDied, match="variables of this session are lost: the code ended its process") as died:
             await one.begin("x")
         assert (died.value.code, died.value.hint) == ("kernel_died", "the next run begins anew")
         seen, last = await one.run("x")
@@ -396,7 +396,7 @@ async def test_killed_by_its_client(host: Host, language: str) -> None:
             session.kill(message)
             last = await seen.until(Ended)
             assert last.outcome is Outcome.KILLED
-            assert last.message == f"{message or 'it was killed'}; the session's variables are lost"
+            assert last.message == f"{message or 'the run was killed'}; the session's variables are lost"
             with pytest.raises(KernelDied):
                 await one.begin("1")
 

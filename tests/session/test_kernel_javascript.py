@@ -132,6 +132,46 @@ async def test_an_interrupt_in_the_middle_of_output_does_not_tear_it_for_later_r
             assert await one.out("console.log('whole'); console.error === 1") == "whole\n"
 
 
+LATE = {
+    "await": "await 1; console.log('go'); for (;;);",
+    "import": "import fs from 'fs'\nconsole.log('go'); for (;;);",
+    "timer": "setTimeout(() => { console.log('go'); for (;;); }, 5)",
+    "promise": "await new Promise((done) => setTimeout(done, 5)); try { console.log('go'); for (;;); }\n"
+    "finally { x = 0 }",
+    "file": "require('fs').readFile('/etc/passwd', () => { console.log('go'); for (;;); })",
+    "tick": "process.nextTick(() => { console.log('go'); for (;;); })",
+    "microtask": "queueMicrotask(() => { console.log('go'); for (;;); })",
+    "immediate": "setImmediate(() => { console.log('go'); for (;;); })",
+    "event": "const e = new (require('events'))(); e.on('x', () => { console.log('go'); for (;;); }); "
+    "setTimeout(() => e.emit('x'), 1)",
+    "own handler": "var own = () => console.log('own'); process.on('SIGINT', own)\n"
+    "setTimeout(() => { console.log('go'); for (;;); }, 5)",
+}
+
+
+async def test_an_interrupt_ends_what_computes_wherever_it_is(host: Host) -> None:
+    async with client(host, "javascript") as one:
+        await one.out("let x = 1; const wait = (ms) => new Promise((done) => setTimeout(done, ms))")
+        for _ in range(3):
+            for where, code in LATE.items():
+                session, seen = await one.begin(code)
+                await seen.until_output(b"go")
+                await session.signal("INT")
+                last = await seen.until(Ended)
+                if where == "own handler":
+                    assert (last.outcome, last.code, seen.stdout) == (Outcome.EXITED, 0, b"go\nown\n"), (
+                        "nothing is left"
+                    )
+                    await one.out("setTimeout(() => process.off('SIGINT', own))")
+                else:
+                    assert (last.outcome, last.signal, last.message) == (Outcome.SIGNAL, "INT", ""), where
+            assert await one.out("await wait(5); console.log(String(x))") == "1\n", "timers and variables are whole"
+        session, seen = await one.begin("console.log('go'); for (;;);")
+        await seen.until_output(b"go")
+        await session.signal("INT")
+        assert (await seen.until(Ended)).signal == "INT"
+
+
 async def test_awaits_that_were_interrupted_are_not_told_when_they_are_collected(host: Host) -> None:
     """The inspector's word of it, amid the collection, would end node."""
     async with client(host, "javascript") as one:
@@ -188,6 +228,84 @@ async def test_modules(host: Host) -> None:
             )
             == "esm\n"
         )
-        seen, last = await one.run("await import('fs')")
-        assert last.code == 1
-        assert b"import" in seen.stderr
+
+
+FILES = {
+    "m.mjs": b"export const n = 'm'; export default 'default'; export { n as 'a name' }; export let late = await 1",
+    "c.cjs": b"exports.n = 'c'",
+    "d.json": b'{"n": "json"}',
+    "side.mjs": b"globalThis.side = (globalThis.side ?? 0) + 1",
+}
+
+
+async def test_import_statements(host: Host) -> None:
+    code = """\
+#!/usr/bin/env node
+import fs, { readFileSync, existsSync as exists, } from "node:fs"; import * as path from 'path'
+import whole, * as space from "./m.mjs"
+import {
+    n, // a comment
+    default as again, "a name" as quoted, /* another */ late
+} from "./m.mjs";
+import { n as c } from "./c.cjs"
+import data from "./d.json" with { type: "json" }
+import "./side.mjs"
+(function () { console.log(typeof fs.readFileSync, exists === fs.existsSync, path.basename("a/b")) })()
+console.log(whole, space.n, n, again, quoted, late, c, data.n, side, readFileSync("./d.json").length)
+"""
+    async with client(host, "javascript") as one:
+        said = "function true b\ndefault m m default m 1 c json 1 13\n"
+        assert await one.out(code, files=FILES) == said
+        assert await one.out(code) == said, "again, and over what the first run declared"
+        assert await one.out("console.log(n, path.sep)") == "m /\n"
+        assert await one.out("import { n } from './c.cjs'\nconsole.log(n)") == "c\n"
+
+
+async def test_imports_that_are_expressions(host: Host) -> None:
+    code = """\
+const { n } = await import("./m.mjs"); const name = "./c.cjs"
+const all = [await import(name), await import("./d.json", { with: { type: "json" } })]
+const later = () => import ("fs")
+console.log(n, all[0].n, all[1].default.n, typeof (await later()).readFileSync, `${(await import('./m.mjs')).n}`)
+"""
+    async with client(host, "javascript") as one:
+        assert await one.out(code, files=FILES) == "m c json function m\n"
+        assert await one.out("console.log(typeof (await later()).statSync)") == "function\n"
+
+
+async def test_what_only_looks_like_an_import(host: Host) -> None:
+    code = """\
+// import a from "b"
+/* import("c") */ const text = "import d from 'e'; import('f')" + 'import("g")' + `import("h") ${1} import i from "j"`
+const object = { import(x) { return [x] }, i: { import: (x) => -x } }; class C { static import(x) { return x + 1 } }
+const $import = (x) => x * 2; const expression = /import("k")/
+console.log(text.length, object.import(1), object.i.import(2), C.import(3), $import(4), expression.source)
+console.log(object?.import(5))
+"""
+    async with client(host, "javascript") as one:
+        assert await one.out(code) == '72 [ 1 ] -2 4 8 import("k")\n[ 5 ]\n'
+
+
+async def test_imports_that_fail(host: Host) -> None:
+    async with client(host, "javascript") as one:
+        await one.out("", files=FILES)
+        for code, says in [
+            (
+                "import { nothing } from './m.mjs'",
+                "SyntaxError: The requested module './m.mjs' does not provide an export",
+            ),
+            ("import x from 'no-such-package'", "Cannot find package 'no-such-package' imported from /work/main.js"),
+            ("await import('./nothing.mjs')", "Cannot find module '/work/nothing.mjs' imported from /work/main.js"),
+            ("import x frm 'y'", "SyntaxError: Cannot use import statement outside a module"),
+            ("export const x = 1; import fs from 'fs'", "SyntaxError: Unexpected token 'export'"),
+            ("import fs from 'fs'\nlet fs = 1", "SyntaxError: Identifier 'fs' has already been declared"),
+        ]:
+            seen, last = await one.run(code)
+            assert (last.outcome, last.code) == (Outcome.EXITED, 1), code
+            assert says in seen.stderr.decode(), seen.stderr.decode()
+            assert b"kernel" not in seen.stderr
+        seen, _ = await one.run("import {\n  sep\n} from 'path'\n\nnull.x")
+        assert seen.stderr.decode().startswith("run-8.js:5\nnull.x\n     ^\n\nTypeError"), (
+            "every line stays where it is"
+        )
+        assert await one.out("import('./nothing.mjs').catch((e) => console.log(e.code))") == "ERR_MODULE_NOT_FOUND\n"

@@ -111,7 +111,8 @@ def base(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
 async def registering(host: Host, base: Path | None) -> AsyncGenerator[Registry]:
     with trio.fail_after(PATIENCE):
         async with trio.open_nursery() as nursery:
-            yield Registry(replace(host, prepared=Prepared(base)), LANGUAGES, Config(), nursery)
+            prepared = Prepared(base) if base is not None else Prepared()
+            yield Registry(replace(host, prepared=prepared), LANGUAGES, Config(), nursery)
 
 
 Told = tuple[str, int | None, str | None, bytes, bytes]

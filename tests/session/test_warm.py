@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -190,6 +191,8 @@ async def test_what_dies_while_it_waits_costs_time_and_nothing_else(warm: Warm, 
         os.kill(ready.box.handles.init, signal.SIGKILL)
     else:
         await ready.box.signal(ready.zygotes["program"].process, signal.SIGKILL)
+    while ready.box.healthy() and ready.zygotes["program"].waits():
+        time.sleep(0.001)
     out, _, ended = await warm.ran(Run("python", {"": b"print('hello')"}, mode="pipes"))
     assert (out, ended.outcome) == ("hello\n", "exited")
 

@@ -13,8 +13,11 @@ const tty = require("tty");
 const util = require("util");
 const { promiseHooks } = require("v8");
 const vm = require("vm");
+const imports = require("./node-imports.cjs");
+const listenForInterrupts = require("./node-interrupt.cjs");
 
 const KEY = "__kernel";
+const OWN = new Set([__filename, require.resolve("./node-imports.cjs"), require.resolve("./node-interrupt.cjs")]);
 const LEFT = Object.freeze({ [util.inspect.custom]: () => "" }); // thrown by process.exit where nothing else unwinds
 const SHOWN = 1000; // characters of a line of source
 const UNSETTLED = 13; // node's exit code for an await that nothing can end
@@ -45,7 +48,9 @@ const send = (message) => fs.writeSync(control._handle.fd, JSON.stringify(messag
 
 // --- a run -----------------------------------------------------------------------------------------------------------
 
-function start({ run: number, code, main, args, env, stdin: given }) {
+function start(message) {
+  listener.forget(() => start(message));
+  const { run: number, code, main, args, env, stdin: given } = message;
   try {
     openInput(given === null ? null : Buffer.from(given, "base64"));
     Object.assign(process.env, env);
@@ -60,10 +65,11 @@ function start({ run: number, code, main, args, env, stdin: given }) {
   sources.set(name, source.split("\n"));
   const mine = (run = { number, name, settled: false, guarded: false, exit: undefined });
   control.unref(); // from now on the event loop is empty when the run has nothing more to do: see beforeExit
-  const request = { expression: `${source}\n//# sourceURL=${name}`, replMode: true, awaitPromise: true, objectGroup: KEY };
+  const request = { replMode: true, awaitPromise: true, objectGroup: KEY };
   try {
     guard(mine, () => {
       send({ type: "begun", run: number }); // an interrupt that comes from now on is for this run
+      request.expression = `${withImports(source)}\n//# sourceURL=${name}`;
       keep(() => debug.post("Runtime.evaluate", request, (problem, reply) => settle(mine, problem, reply)));
     });
   } catch (problem) {
@@ -152,6 +158,7 @@ function report(error, where) {
 // `code` null: interrupted. What still holds the event loop belongs to this run, and goes.
 function finish(mine, code) {
   if (mine !== run) return;
+  listener.forget(() => finish(mine, code));
   run = null;
   closeInput();
   for (const timer of live) if (timer.hasRef()) forget(timer);
@@ -169,7 +176,7 @@ function finish(mine, code) {
 }
 
 process.on("beforeExit", () => {
-  if (!run) return;
+  if (!run || listener.collect()) return;
   if (!run.settled) process.stderr.write("Warning: Detected unsettled top-level await\n");
   finish(run, run.settled ? Number(process.exitCode ?? 0) & 255 : UNSETTLED);
 });
@@ -184,6 +191,12 @@ function interrupt() {
   if (run && process.listenerCount("SIGINT") === 1) finish(run, null);
 }
 process.on("SIGINT", interrupt);
+
+// A SIGINT that the listening thread has heard.
+function deliver() {
+  if (process.listenerCount("SIGINT") === 0) process.on("SIGINT", interrupt); // `guard` was ended with what it guarded
+  process.emit("SIGINT", "SIGINT", 2);
+}
 
 process.exit = (code) => {
   if (code !== undefined) process.exitCode = code;
@@ -314,10 +327,12 @@ for (const [name, value] of Object.entries(names)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true, enumerable: false });
 }
 
+const withImports = imports(debug, module_.filename);
+
 // Stacks without the driver's own frames, and those below the code.
 Error.prepareStackTrace = (error, frames) => {
   const below = frames.findIndex((frame) => frame.getFileName() === "node:inspector");
-  const shown = (below < 0 ? frames : frames.slice(0, below)).filter((frame) => frame.getFileName() !== __filename);
+  const shown = (below < 0 ? frames : frames.slice(0, below)).filter((frame) => !OWN.has(frame.getFileName()));
   let head;
   try {
     head = Error.prototype.toString.call(error);
@@ -328,4 +343,4 @@ Error.prepareStackTrace = (error, frames) => {
 };
 
 debug.connect();
-server.listen(process.argv[2]);
+const listener = listenForInterrupts(deliver, () => server.listening || server.listen(process.argv[2]));
