@@ -89,7 +89,8 @@ static long attempt(const char *name) {
     if (IS("pidfd_getfd")) return syscall(SYS_pidfd_getfd, syscall(SYS_pidfd_open, getpid(), 0), 1, 0);
     if (IS("keyctl")) return syscall(SYS_keyctl, 0, -3, 1);
     if (IS("add_key")) return syscall(SYS_add_key, "user", "x", "x", 1, -2);
-    if (IS("bpf")) return syscall(SYS_bpf, 0, buffer, 0xffff);
+    /* Not one of the commands that the kernel refuses to the unprivileged before it looks at anything. */
+    if (IS("bpf")) return syscall(SYS_bpf, 7 /* BPF_OBJ_GET */, buffer, 0xffff);
     if (IS("perf_event_open")) return syscall(SYS_perf_event_open, 0, 0, -1, -1, 0);
     if (IS("userfaultfd")) return syscall(SYS_userfaultfd, 1 /* UFFD_USER_MODE_ONLY */);
     if (IS("io_uring")) return syscall(SYS_io_uring_setup, 1, buffer);

@@ -2,19 +2,22 @@
 
 import json
 import os
+import resource
 import signal
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from tests.e2e.serving import Daemon, serve
+from tests.e2e.serving import CONFIG, Daemon, serve
+from tests.soak.test_leaks import holdings
 
 pytestmark = pytest.mark.attack
 
@@ -214,3 +217,113 @@ def test_clients_that_vanish_leave_nothing(daemon: Daemon) -> None:
             start(client, "bash", "-c", f"exec -a {marker} sleep 1000")
             client.socket.shutdown(socket.SHUT_RDWR)  # without a close frame
     until(lambda: not processes(marker))
+
+
+def told(client: ClientConnection, *kinds: str) -> dict[str, Any]:
+    """The next message of one of these kinds."""
+    while True:
+        message = client.recv(PATIENCE)
+        if isinstance(message, str) and (event := json.loads(message))["type"] in kinds:
+            return event
+
+
+def send_nonsense(daemon: Daemon) -> None:
+    """Each is answered, and the connection is good for a program afterwards."""
+    with dial(daemon) as client:
+        for text in ("{", "[]", "7", '{"type": 7}', '{"type": "fly"}', '{"type": "start", "argv": 7}'):
+            client.send(text)
+            assert told(client, "error", "started")["code"]
+        client.send(json.dumps({"type": "start", "language": "klingon", "code": ""}))
+        assert told(client, "error", "started")["code"] == "unknown_language"
+        ask(client)
+
+
+def send_much_code(daemon: Daemon) -> None:
+    with dial(daemon) as client:
+        client.send(json.dumps({"type": "start", "language": "python", "code": "#" * 10_000_000}))
+        assert told(client, "error", "exit")
+
+
+def shake_half_a_hand(daemon: Daemon) -> None:
+    head = b"GET /api/v1/terminal HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    for part in (head[:10], head):
+        with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+            client.sendall(part)
+    with socket.create_connection(("127.0.0.1", daemon.port), PATIENCE) as client:
+        client.sendall(head + b"\r\n")
+        assert client.recv(4096).startswith(b"HTTP/1.1 4")
+
+
+def vanish_at_each_state(daemon: Daemon) -> None:
+    """Before a program, while one is made, runs, waits, and after its end."""
+    for argv, state in (
+        ((), ""),
+        (("cat",), ""),
+        (("sleep", "1000"), "started"),
+        (("cat",), "waiting"),
+        (("true",), "exit"),
+    ):
+        with dial(daemon) as client:
+            if argv:
+                client.send(json.dumps({"type": "start", "argv": argv}))
+            while state and state not in (event := told(client, "started", "state", "exit"))["type"]:
+                if event.get("state") == state:
+                    break
+            client.socket.shutdown(socket.SHUT_RDWR)
+
+
+def say_nothing(daemon: Daemon) -> None:
+    """On as many connections as this process may have besides its own files, at most a thousand."""
+    count = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+    with ExitStack() as silent, dial(daemon) as other:
+        for _ in range(count):
+            silent.enter_context(socket.create_connection(("127.0.0.1", daemon.port), PATIENCE))
+        ask(other)
+
+
+BAD_INPUT = (send_nonsense, send_much_code, shake_half_a_hand, vanish_at_each_state, say_nothing)
+
+
+def resting(daemon: Daemon) -> dict[str, int]:
+    """What the daemon holds when that has stayed the same for half a second: boxes are taken down after their end was
+    told, and some are kept ready."""
+    last, since = holdings(daemon.pid), time.monotonic()
+    deadline = since + PATIENCE
+    while time.monotonic() < min(since + 0.5, deadline):
+        time.sleep(0.05)
+        if (now := holdings(daemon.pid)) != last:
+            last, since = now, time.monotonic()
+    return last
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Generator[Daemon]:
+    """A daemon that keeps no boxes ready: their number follows what was asked for, and would hide a leak."""
+    with serve(tmp_path_factory.mktemp("plain"), settings=f"{CONFIG}\n[pool]\nceiling = 0\n") as daemon:
+        yield daemon
+
+
+@pytest.mark.parametrize("offend", BAD_INPUT)
+def test_bad_input_disturbs_nobody_and_leaves_nothing(plain: Daemon, offend: Callable[[Daemon], None]) -> None:
+    """The session of another goes on; what the daemon holds is what it held after it had met such a thing before. Of
+    much code memory is not asked for: it comes back at the interpreter's next full collection, whenever that is."""
+
+    def beside_another(times: int) -> None:
+        with dial(plain) as other:
+            start(other, "cat")
+            for n in range(times):
+                offend(plain)
+                other.send(b"\0\0\0\0\1" + f"word{n}\n".encode())
+                output = b""
+                while output.count(f"word{n}\r\n".encode()) < 2:  # the terminal's echo, and cat's
+                    message = other.recv(PATIENCE)
+                    output += message[13:] if isinstance(message, bytes) else b""
+
+    beside_another(5)
+    before = resting(plain)
+    beside_another(5)
+    after = resting(plain)
+    if offend is not send_much_code:
+        assert after["memory"] <= before["memory"] + 8 * MiB, (before, after)
+    for what in ("descriptors", "children", "mounts"):
+        assert after[what] <= before[what], (what, before, after)

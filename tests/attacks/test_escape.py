@@ -346,12 +346,22 @@ async def test_vsock_servers_of_the_host_are_out_of_reach(host: Host, spec: BoxS
         assert (await run(host, *command, spec=replace(spec, filters=()))).stdout == "hunter2\n"
 
 
-async def test_every_writable_mount_has_a_size(host: Host) -> None:
-    """Found by trying: whatever folder takes a file must lie on a small file system."""
-    script = (
-        "for d in $(find / -xdev -type d 2>/dev/null; find /dev /tmp /work /proc/self -maxdepth 3 -type d 2>/dev/null);"
-        ' do if ( : > "$d/.try" ) 2>/dev/null; then df -k --output=size "$d" | tail -1; fi; done'
-    )
-    sizes = [int(size) for size in (await run(host, "bash", "-c", script)).stdout.split()]
+FIND_WRITABLE = (
+    "for d in $(find / -xdev -type d 2>/dev/null;"
+    " find /dev /tmp /work /shown /proc/self -maxdepth 3 -type d 2>/dev/null);"
+    ' do if ( : > "$d/.try" ) 2>/dev/null; then df -k --output=size "$d" | tail -1; fi; done'
+)
+
+
+async def test_every_writable_mount_has_a_size(host: Host, spec: BoxSpec) -> None:
+    """Found by trying: whatever folder takes a file must lie on a small file system. The control is a box that is
+    shown one of the host's."""
+    sizes = [int(size) for size in (await run(host, "bash", "-c", FIND_WRITABLE)).stdout.split()]
     assert sizes
     assert max(sizes) <= 64 * 1024
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        shown = showing(host, spec, folder, "/shown")
+        ran = await run(host, "bash", "-c", FIND_WRITABLE, spec=replace(spec, landlock=()), recipe=shown)
+        assert max(map(int, ran.stdout.split())) > 64 * 1024

@@ -94,16 +94,34 @@ SMALLER = {"pipes": 60 * MiB, "inodes": 60 * MiB}
 one by one: filling more of them takes an emulated machine longer than the time that a box has."""
 
 
+def bounded(name: str) -> Limits:
+    """The limits that an attack on memory meets."""
+    memory = SMALLER.get(name, LIMIT)
+    return Limits(memory=memory, processes=64, cpu=PATIENCE, work=200 * MiB, tmp=200 * MiB, shm=64 * MiB, files=4096)
+
+
 @pytest.mark.parametrize("name", MEMORY)
 async def test_memory(host: Host, name: str) -> None:
-    limit = SMALLER.get(name, LIMIT)
-    limits = Limits(memory=limit, processes=64, cpu=PATIENCE, work=200 * MiB, tmp=200 * MiB, shm=64 * MiB, files=4096)
+    limits = bounded(name)
     losses: list[int] = []
-    while not losses or (losses[-1] >= 2 * limit and len(losses) < TRIES):
+    while not losses or (losses[-1] >= 2 * limits.memory and len(losses) < TRIES):
         outcome, lost, said = await worst_loss(host, MEMORY[name], limits)
         assert outcome is Outcome.MEMORY, said
         losses.append(lost)
-    assert min(losses) < 2 * limit, losses
+    assert min(losses) < 2 * limits.memory, losses
+
+
+@pytest.mark.parametrize("name", MEMORY)
+async def test_memory_goes_on_without_the_limit(host: Host, name: str) -> None:
+    """The control: the same attack takes more than that where the limit on memory alone is four times as high, which
+    spares the host."""
+    limits = bounded(name)
+    with trio.fail_after(PATIENCE):
+        async with open_box(host, host.spec(replace(limits, memory=4 * limits.memory))) as box:
+            await box.start(Launch(("python3", "-c", MEMORY[name]), ENV, "pipes"))
+            while box.used().peak <= limits.memory:
+                assert not box.ended.is_set(), box.failure
+                await trio.sleep(0.001)
 
 
 async def test_memory_without_the_limit(host: Host) -> None:

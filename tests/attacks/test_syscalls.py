@@ -1,18 +1,23 @@
 """System calls that would lead out of a box. Each is tried with the filters, and as a control without them."""
 
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from runnerd.sandbox import seccomp
+from runnerd.sandbox.host import Host
 from runnerd.sandbox.seccomp import compile_policy, policies
 from runnerd.sandbox.spec import BoxSpec
+from tests.sandbox.running import run
 
 from .conftest import Attack, Unboxed
 
 pytestmark = pytest.mark.attack
 
 SIGSYS = "killed 31"
+CAP_DAC_READ_SEARCH = 1 << 2
 
 # attack, what the filters make of it, what the kernel alone says ("0": the attack works). Where the kernel alone
 # refuses as well, with another word, that is the layer below: capabilities, or what the call was given. Several words
@@ -31,6 +36,7 @@ ATTACKS = [
     ("pidfd_getfd", "EPERM", {"0"}),
     ("keyctl", "EPERM", {"0", "ENOSYS"}),
     ("add_key", "EPERM", {"0", "ENOSYS"}),
+    ("bpf", "EPERM", {"E2BIG", "EPERM", "ENOSYS"}),
     ("perf_event_open", "EPERM", {"EFAULT", "ENOSYS"}),
     ("userfaultfd", "EPERM", {"0", "ENOSYS"}),
     ("io_uring", "ENOSYS", {"0", "EPERM", "ENOSYS"}),
@@ -141,11 +147,25 @@ async def test_huge_pages_are_the_hosts(attack: Attack, spec: BoxSpec, name: str
     assert await attack(name, replace(spec, filters=())) in alone
 
 
-@pytest.mark.parametrize("name", ["bpf", "open_by_handle_at"])
-async def test_both_filters_and_kernel_refuse(attack: Attack, spec: BoxSpec, name: str) -> None:
-    """No control can show these working: the kernel refuses them without capabilities."""
-    assert await attack(name) == "EPERM"
-    assert await attack(name, replace(spec, filters=())) in ("EPERM", "ENOSYS", "E2BIG", "EFAULT", "EINVAL")
+async def test_both_filters_and_kernel_refuse_file_handles(host: Host, attack: Attack, spec: BoxSpec) -> None:
+    """Without the filters a program lacks the capability for them."""
+    assert await attack("open_by_handle_at") == "EPERM"
+    bare = replace(spec, filters=())
+    assert await attack("open_by_handle_at", bare) in ("EPERM", "ENOSYS")
+    held = await run(host, "grep", "^Cap", "/proc/self/status", spec=bare)
+    assert [int(line.split()[1], 16) for line in held.stdout.splitlines()] == [0] * 5
+
+
+def test_file_handles_are_looked_at_where_both_layers_lack(attacker: Path) -> None:
+    """The control: root outside of any box comes past the capability's check, and without its capabilities does not."""
+    status = Path("/proc/self/status").read_text()
+    if not int(status.split("CapEff:")[1].split()[0], 16) & CAP_DAC_READ_SEARCH:
+        pytest.skip("only root with CAP_DAC_READ_SEARCH can open file handles")
+    bare = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
+    for layer, said in ((), {"ESTALE", "EINVAL", "EOPNOTSUPP"}), (bare, {"EPERM"}):
+        command = (*layer, attacker, "open_by_handle_at")
+        ran = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert ran.stdout.split()[1] in said
 
 
 @pytest.mark.parametrize("kind", ["newns", "newcgroup", "newuts", "newipc", "newpid", "newnet"])

@@ -10,7 +10,8 @@ import pytest
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
-from tests.e2e.serving import serve
+from runnerd.server import admin
+from tests.e2e.serving import CONFIG, Daemon, serve
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(600)]
 
@@ -20,12 +21,17 @@ AT_ONCE = 4
 CODE = "import sys; open('file', 'w').write('x' * 100_000); print(sys.argv)"
 
 
-def settled(pid: int) -> dict[str, int]:
-    """What a daemon holds once its last boxes are taken down, which is a moment after their end was told."""
-    deadline = time.monotonic() + 20
-    while (now := holdings(pid))["children"] and time.monotonic() < deadline:
+def settled(daemon: Daemon) -> dict[str, int]:
+    """What a daemon holds once its last boxes are taken down, and those that wait for a next run are there."""
+    deadline = time.monotonic() + 60
+    while True:
+        told = admin.ask(daemon.state_dir)
+        rests = not told["boxes"] and all(stock["idle"] == stock["wanted"] for stock in told["pool"])
+        now = holdings(daemon.pid)
+        if rests and now["children"] == sum(stock["idle"] for stock in told["pool"]):
+            return now
+        assert time.monotonic() < deadline, (told, now)
         time.sleep(0.05)
-    return now
 
 
 def holdings(pid: int) -> dict[str, int]:
@@ -68,12 +74,12 @@ async def until_exit(connection: WebSocketConnection) -> dict[str, Any]:
 
 
 def test_runs_leave_nothing_behind(tmp_path: Path) -> None:
-    with serve(tmp_path) as daemon:
+    with serve(tmp_path, settings=f"{CONFIG}\n[pool]\nceiling = 1\n") as daemon:
         url = f"ws://127.0.0.1:{daemon.port}/api/v1/terminal"
         assert trio.run(run_many, url, WARM) == WARM
-        before = settled(daemon.pid)
+        before = settled(daemon)
         assert trio.run(run_many, url, RUNS) == RUNS
-        after = settled(daemon.pid)
+        after = settled(daemon)
     assert after["memory"] <= before["memory"] * 1.05, (before, after)
     for what in ("descriptors", "children", "mounts"):
         assert after[what] <= before[what], (what, before, after)
