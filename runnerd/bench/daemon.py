@@ -57,7 +57,7 @@ class Daemon:
     """Runs until `stop`. `ready` is how long it took from its start until /readyz answered, in seconds."""
 
     def __init__(self, folder: Path, limits: str, settings: str = "", host: str = "127.0.0.1") -> None:
-        self.address = host, _free_port(host)
+        self.address = host, free_port(host)
         self.config = folder / "runnerd.toml"
         self.config.write_text(SETTINGS + settings)
         self._log = folder / "log"
@@ -163,6 +163,7 @@ def _stock(client: Http, language: str) -> tuple[list[int], list[int]]:
     return counts["idle"], counts["wanted"]
 
 
-def _free_port(host: str) -> int:
+def free_port(host: str) -> int:
+    """One that nobody listens on just now."""
     with socket.create_server((host, 0)) as probe:
         return probe.getsockname()[1]

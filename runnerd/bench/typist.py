@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from runnerd.bench import host
 from runnerd.bench.client import WebSocket
-from runnerd.bench.daemon import Daemon
+from runnerd.bench.daemon import Daemon, free_port
 from runnerd.bench.errors import Broken, Missing
 
 Message = str | bytes
@@ -104,18 +104,13 @@ def ttyd() -> Generator[Typist]:
     found = host.program("ttyd", "https://github.com/tsl0922/ttyd")
     told = subprocess.run([found, "--help"], capture_output=True, text=True, timeout=30)
     writable = ["--writable"] if "--writable" in told.stdout + told.stderr else []
-    port = free_port()
+    port = free_port("127.0.0.1")
     with _process([found, "--interface", "127.0.0.1", "--port", str(port), *writable, *TYPED_INTO]):
         _wait_for(port)
         with WebSocket(("127.0.0.1", port), "/ws", "tty") as it:
             it.send(json.dumps({"AuthToken": "", "columns": 80, "rows": 24}).encode())
             it.receive()  # the window's title, which comes once there is a terminal
             yield Typist(it, b"0x", b"0\n", lambda message: message[:1] == b"0")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def _wait_for(port: int) -> None:

@@ -17,6 +17,9 @@ AIMS = (
 )
 HELLO = '#include <iostream>\nint main() { std::cout << "hello" << std::endl; }\n'
 
+CACHE = "[cache]\nshared = true\n"
+"""The bench has no key, and without one nothing is kept by default."""
+
 
 def measure(setting: Setting) -> Sequence[Series]:
     host.program("g++", "apt-get install g++")
@@ -29,7 +32,7 @@ def measure(setting: Setting) -> Sequence[Series]:
         source = f'{HELLO}const char *const text = "{secrets.token_hex()}";\n'
         return source
 
-    with serving(setting.subfolder("daemon"), setting.limits) as daemon, daemon.connect() as connection:
+    with serving(setting.subfolder("daemon"), setting.limits, CACHE) as daemon, daemon.connect() as connection:
         turns = [
             boxed(daemon, connection, "cpp", another, "runnerd new"),
             boxed(daemon, connection, "cpp", lambda: source, "runnerd same"),
