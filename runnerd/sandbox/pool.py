@@ -1,7 +1,6 @@
 """Boxes made ahead of need: a run that finds one of its kind waits for no box, and often for no interpreter."""
 
 import logging
-import os
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
@@ -15,6 +14,7 @@ from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.demand import Demand
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import BoxSpec, Launch, MiB, Mode
+from runnerd.sandbox.stamps import Stamp, stamps
 from runnerd.sandbox.zygote import Zygote
 
 log = logging.getLogger("runnerd.sandbox")
@@ -171,11 +171,9 @@ class Pool:
             with trio.move_on_after(PATIENCE):
                 await self._calm()
             shelf.put(await nursery.start(self._serve, shelf.kind))
-        except RunnerdError as problem:
+        except (RunnerdError, OSError) as problem:  # the host may be short of descriptors, too
             shelf.failed(trio.current_time())
-            log.warning(
-                "no box could be made ahead", extra={"language": shelf.kind.language, "reason": problem.message}
-            )
+            log.warning("no box could be made ahead", extra={"language": shelf.kind.language, "reason": str(problem)})
         finally:
             shelf.filling = False
             self._changed.set()
@@ -207,11 +205,11 @@ class _Warm:
     """A waiting box, what its programs were when it was made, and when that was. `gone`: nothing of it is left."""
 
     ready: Ready
-    stamps: tuple[object, ...]
+    stamps: dict[str, Stamp]
     made: float
     gone: trio.Event
 
-    def fit(self, now: float, age: float, current: tuple[object, ...]) -> bool:
+    def fit(self, now: float, age: float, current: dict[str, Stamp]) -> bool:
         """Whether a run may have it: all in it lives and waits, and nothing that it was made of has changed."""
         box, zygotes = self.ready.box, self.ready.zygotes.values()
         young = not age or now - self.made <= age
@@ -234,7 +232,7 @@ class _Shelf:
 
     def take(self, now: float) -> "_Warm | None":
         self._demand.arrived(now)
-        current = stamps(self.kind.programs) if self.idle else ()
+        current = stamps(self.kind.programs) if self.idle else {}
         while self.idle:
             warm = self.idle.popleft()
             if warm.fit(now, self._age, current):
@@ -268,7 +266,7 @@ class _Shelf:
     def sort_out(self, now: float, age: float, wanted: int) -> None:
         """Destroy what no run may have any more, and the oldest of what is too many."""
         self._age = age
-        current = stamps(self.kind.programs) if self.idle else ()
+        current = stamps(self.kind.programs) if self.idle else {}
         for warm in tuple(self.idle):
             if len(self.idle) > wanted or not warm.fit(now, age, current):
                 self.idle.remove(warm)
@@ -298,16 +296,3 @@ class _Shelf:
     def _discard(self, warm: "_Warm") -> None:
         self._discarded += 1
         warm.ready.box.kill()
-
-
-def stamps(programs: tuple[str, ...]) -> tuple[object, ...]:
-    """What tells whether one of these files was replaced since."""
-    return tuple(_stamp(program) for program in programs)
-
-
-def _stamp(program: str) -> object:
-    try:
-        stat = os.stat(program)
-    except OSError as problem:
-        return problem.errno
-    return stat.st_ino, stat.st_mtime_ns, stat.st_size

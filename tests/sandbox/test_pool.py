@@ -1,5 +1,6 @@
 """The pool, with boxes that are not there and a clock that jumps."""
 
+import errno
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -330,10 +331,13 @@ async def test_the_memory_budget_holds_and_what_is_rarer_gives_way(
         assert stock(pool).idle == 4
 
 
+@pytest.mark.parametrize(
+    "problem", [BoxError("the interpreter did not wait"), OSError(errno.EMFILE, "Too many open files")]
+)
 async def test_a_kind_that_cannot_be_made_ahead_is_cold_and_tried_more_and_more_seldom(
-    world: World, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+    world: World, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, problem: Exception
 ) -> None:
-    world.zygote_error = BoxError("the interpreter did not wait")
+    world.zygote_error = problem
     async with running(world) as pool:
         pool.keep(WAITING)
         async with pool.box(WAITING) as ready:
