@@ -6,7 +6,7 @@ import trio.testing
 from server_fakes import read_all
 from trio.testing import MockClock
 
-from runnerd.server.stream import CHUNK, LINGER, ConnectionStream
+from runnerd.server.stream import CHUNK, LINGER, SEND_BUFFER, UNSENT, ConnectionStream
 
 
 def pair(*, send_deadline: float = 5) -> tuple[ConnectionStream, trio.SocketStream]:
@@ -105,3 +105,15 @@ async def test_lingering_ends(autojump_clock: MockClock) -> None:
         begun = trio.current_time()
         await stream.linger()
         assert trio.current_time() - begun == pytest.approx(LINGER)
+
+
+async def test_little_waits_unsent_where_it_shall_not_grow_old() -> None:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    client = await trio.open_tcp_stream("127.0.0.1", listeners[0].socket.getsockname()[1])
+    stream = ConnectionStream(await listeners[0].accept(), send_deadline=5)
+    before = stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF)
+    stream.keep_little_unsent()
+    assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) == 2 * SEND_BUFFER < before
+    assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT
+    for each in (stream, client, listeners[0]):
+        await each.aclose()

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import AsyncGenerator
+import tty
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -15,13 +16,13 @@ import trio.testing
 from runnerd.errors import BadRequest, BoxError, BrokenBox, InitRefused, SetupError
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.pool import Kind, cold
-from runnerd.sandbox.spec import BoxSpec, Exit, Limits, Outcome, Window
+from runnerd.sandbox.spec import BoxSpec, Exit, Limits, Mode, Outcome, Window
 from runnerd.session.box_run import DRAIN_SECONDS, START_SECONDS, BoxRun
 from runnerd.session.output import Chunk
 from runnerd.session.program import INPUT_MAX
 from runnerd.session.run import Run
 from runnerd.session.session import COMPILE_SECONDS, Session, Stay
-from runnerd.session.viewer import Ended, Started, Viewer
+from runnerd.session.viewer import TAIL, Ended, Skipped, Started, Viewer
 from runnerd.toolchains import Plan
 
 from .fake_box import Inside, World
@@ -540,3 +541,63 @@ async def test_a_session_that_everybody_left_ends_at_once_by_default(world: Worl
         viewer.close()
     assert session.ended is not None
     assert session.ended.outcome is Outcome.KILLED
+
+
+def flood(size: int) -> Callable[[Inside], Awaitable[int | None]]:
+    """A program that writes so much, as fast as it is read, and goes on."""
+
+    async def program(inside: Inside) -> int | None:
+        for _ in range(size // 1000):
+            await trio.lowlevel.wait_writable(inside.stdout)
+            inside.out(b"y" * 999 + b"\n")
+        return None
+
+    return program
+
+
+async def flooded(session: Session, size: int) -> None:
+    """Wait until so much has been logged, which no viewer has read."""
+    with trio.fail_after(10):
+        while session.log.end < size:
+            await trio.sleep(0.001)
+
+
+@pytest.mark.parametrize(("mode", "how"), [("terminal", "key"), ("terminal", "signal"), ("split", "signal")])
+async def test_an_interrupt_overtakes_what_was_not_read(world: World, mode: Mode, how: str) -> None:
+    async with serving(world, flood(40_000), run=replace(PIPES, mode=mode)) as (session, viewer):
+        await flooded(session, 40_000)
+        if how == "key":
+            await session.write(b"\x03")
+        else:
+            await session.signal("INT")
+        assert isinstance(await viewer.next(), Started)
+        assert isinstance(skipped := await viewer.next(), Skipped)
+        assert skipped.size >= 40_000 - TAIL - 1000
+        session.kill()
+
+
+@pytest.mark.parametrize(("mode", "data"), [("terminal", b"x"), ("terminal", b"\x1a"), ("pipes", b"\x03")])
+async def test_what_is_no_interrupt_overtakes_nothing(world: World, mode: Mode, data: bytes) -> None:
+    async with serving(world, flood(20_000), run=replace(PIPES, mode=mode)) as (session, viewer):
+        await flooded(session, 20_000)
+        await session.write(data)
+        if mode == "pipes":
+            await session.signal("INT")
+        assert isinstance(await viewer.next(), Started)
+        assert isinstance(chunk := await viewer.next(), Chunk)
+        assert chunk.offset == 0
+        session.kill()
+
+
+async def test_a_key_that_the_program_reads_for_itself_overtakes_nothing(world: World) -> None:
+    async def program(inside: Inside) -> int | None:
+        tty.setraw(inside.stdin)
+        return await flood(20_000)(inside)
+
+    async with serving(world, program, run=replace(PIPES, mode="terminal")) as (session, viewer):
+        await flooded(session, 20_000)
+        await session.write(b"\x03")
+        assert isinstance(await viewer.next(), Started)
+        assert isinstance(chunk := await viewer.next(), Chunk)
+        assert chunk.offset == 0
+        session.kill()
