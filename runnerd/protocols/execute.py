@@ -14,25 +14,21 @@ import msgspec
 from runnerd.errors import BadRequest, Busy, NotFound, RunnerdError
 from runnerd.protocols import (
     Authenticate,
-    CloseInput,
     Command,
     Ended,
     Event,
     Failed,
     Frame,
     Input,
-    Kill,
     Mode,
     Output,
     Ping,
     Pong,
-    Resize,
-    Signal,
     Skipped,
     Start,
     Started,
 )
-from runnerd.protocols.fields import Fields
+from runnerd.protocols.fields import Fields, control
 
 PROFILE = "execute"
 ACTIONS = ("execute", "stdin", "eof", "signal", "resize", "kill", "ping")
@@ -119,14 +115,8 @@ class ExecuteAdapter:
                 return self._execute(fields, name)
             case "stdin":
                 return [Input(self._running(name), fields.content("data"))]
-            case "eof":
-                return [CloseInput(self._running(name))]
-            case "signal":
-                return [Signal(self._running(name), fields.signal())]
-            case "resize":
-                return [Resize(self._running(name), fields.cells("rows", None), fields.cells("cols", None))]
-            case "kill":
-                return [Kill(self._running(name))]
+            case "eof" | "signal" | "resize" | "kill":
+                return [control(action, self._running(name), fields)]
             case "ping":
                 return [Ping(name)]
             case _:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from runnerd.errors import BadRequest
-from runnerd.protocols import Mode
+from runnerd.protocols import CloseInput, Kill, Mode, Resize, Signal
 
 MODES = ("terminal", "split", "pipes")
 CELLS_MAX = 1000
@@ -184,3 +184,16 @@ def _limit(value: object, name: str) -> float:
     if not 0 < value <= LIMIT_MAX:
         raise BadRequest(f"{name} is {shown(value)}", hint=f"{name}: above 0, at most {LIMIT_MAX}")
     return float(value)
+
+
+def control(kind: str, stream: int, fields: Fields) -> CloseInput | Signal | Resize | Kill:
+    """What all protocols ask in the same words: `kind` is eof, signal, resize or kill. Raises BadRequest."""
+    match kind:
+        case "eof":
+            return CloseInput(stream)
+        case "signal":
+            return Signal(stream, fields.signal())
+        case "resize":
+            return Resize(stream, fields.cells("rows", None), fields.cells("cols", None))
+        case _:
+            return Kill(stream)

@@ -7,23 +7,19 @@ import msgspec
 
 from runnerd.errors import BadRequest, RunnerdError
 from runnerd.protocols import (
-    CloseInput,
     Command,
     Ended,
     Event,
     Failed,
     Frame,
     Input,
-    Kill,
     Output,
-    Resize,
-    Signal,
     Skipped,
     Start,
     Started,
     StateChanged,
 )
-from runnerd.protocols.fields import Fields
+from runnerd.protocols.fields import Fields, control
 
 PROFILE = "session"
 PATH = "/session"
@@ -72,14 +68,8 @@ def _command(kind: str, fields: Fields) -> Command:
     match kind:
         case "input":
             return Input(0, fields.content("data"))
-        case "eof":
-            return CloseInput(0)
-        case "signal":
-            return Signal(0, fields.signal())
-        case "resize":
-            return Resize(0, fields.cells("rows", None), fields.cells("cols", None))
-        case "kill":
-            return Kill(0)
+        case "eof" | "signal" | "resize" | "kill":
+            return control(kind, 0, fields)
         case _:
             raise BadRequest(
                 f"unknown type {kind[:40]!r}", hint=f"known types: {', '.join(TYPES)}", code="unknown_type"

@@ -9,7 +9,6 @@ import msgspec
 from runnerd.errors import BadRequest, RunnerdError
 from runnerd.protocols import (
     Authenticate,
-    CloseInput,
     Command,
     Draining,
     Ended,
@@ -17,18 +16,15 @@ from runnerd.protocols import (
     Failed,
     Frame,
     Input,
-    Kill,
     Output,
     Ping,
     Pong,
-    Resize,
-    Signal,
     Skipped,
     Start,
     Started,
     StateChanged,
 )
-from runnerd.protocols.fields import Fields
+from runnerd.protocols.fields import Fields, control
 
 PATH = "/api/v1/terminal"
 SUBPROTOCOL = "runnerd.v1"
@@ -110,8 +106,10 @@ class TerminalAdapter:
                 return [Authenticate(fields.text("key"))]
             case "start":
                 return self._start(fields)
-            case "input" | "eof" | "resize" | "signal" | "kill":
-                return [_control(kind, fields.stream(), fields)]
+            case "input":
+                return [Input(fields.stream(), fields.content("data"))]
+            case "eof" | "signal" | "resize" | "kill":
+                return [control(kind, fields.stream(), fields)]
             case _:
                 raise BadRequest(
                     f"unknown type {kind[:40]!r}",
@@ -142,20 +140,6 @@ class TerminalAdapter:
     def _failed(self, stream: int | None, error: RunnerdError) -> Frame:
         fields = error.fields() if stream is None else {**error.fields(), "stream": stream}
         return _frame("error", **fields)
-
-
-def _control(kind: str, stream: int, fields: Fields) -> Command:
-    match kind:
-        case "input":
-            return Input(stream, fields.content("data"))
-        case "eof":
-            return CloseInput(stream)
-        case "resize":
-            return Resize(stream, fields.cells("rows", None), fields.cells("cols", None))
-        case "signal":
-            return Signal(stream, fields.signal())
-        case _:
-            return Kill(stream)
 
 
 def _frame(kind: str, **fields: Any) -> Frame:

@@ -7,21 +7,17 @@ import msgspec
 
 from runnerd.errors import BadRequest, Busy, NotFound, RunnerdError
 from runnerd.protocols import (
-    CloseInput,
     Command,
     Ended,
     Event,
     Failed,
     Frame,
     Input,
-    Kill,
     Output,
-    Resize,
-    Signal,
     Skipped,
     Start,
 )
-from runnerd.protocols.fields import Fields
+from runnerd.protocols.fields import Fields, control
 
 PROFILE = "widget"
 EVENTS = ("run_code", "stdin", "eof", "signal", "resize", "kill")
@@ -86,14 +82,8 @@ class WidgetAdapter:
                 return self._run(data)
             case "stdin":
                 return [Input(self._running(), data.text("text").encode())]
-            case "eof":
-                return [CloseInput(self._running())]
-            case "signal":
-                return [Signal(self._running(), data.signal())]
-            case "resize":
-                return [Resize(self._running(), data.cells("rows", None), data.cells("cols", None))]
-            case "kill":
-                return [Kill(self._running())]
+            case "eof" | "signal" | "resize" | "kill":
+                return [control(event, self._running(), data)]
             case _:
                 raise BadRequest(
                     f"unknown event {event[:40]!r}", hint=f"known events: {', '.join(EVENTS)}", code="unknown_type"
