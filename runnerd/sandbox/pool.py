@@ -99,7 +99,7 @@ class Pool:
         now = trio.current_time()
         self._arrived = now
         shelf = self._shelf(kind)
-        warm = shelf.take(now)
+        warm = shelf.take(now, self._settings.age)
         self._changed.set()
         if warm is None:
             async with cold(self._host, kind) as ready:
@@ -227,15 +227,14 @@ class _Shelf:
         self._demand = Demand(now)
         self._backoff = BACKOFF
         self._memory = GUESS
-        self._age = 0.0
         self._hits = self._misses = self._made = self._discarded = 0
 
-    def take(self, now: float) -> "_Warm | None":
+    def take(self, now: float, age: float) -> "_Warm | None":
         self._demand.arrived(now)
         current = stamps(self.kind.programs) if self.idle else {}
         while self.idle:
             warm = self.idle.popleft()
-            if warm.fit(now, self._age, current):
+            if warm.fit(now, age, current):
                 self._hits += 1
                 return warm
             self._discard(warm)
@@ -265,7 +264,6 @@ class _Shelf:
 
     def sort_out(self, now: float, age: float, wanted: int) -> None:
         """Destroy what no run may have any more, and the oldest of what is too many."""
-        self._age = age
         current = stamps(self.kind.programs) if self.idle else {}
         for warm in tuple(self.idle):
             if len(self.idle) > wanted or not warm.fit(now, age, current):
