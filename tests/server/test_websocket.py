@@ -199,9 +199,10 @@ async def test_a_client_that_answers_no_ping_is_dropped(autojump_clock: MockCloc
 
 async def test_a_client_that_answers_pings_stays(autojump_clock: MockClock, tmp_path: Path) -> None:
     autojump_clock.autojump_threshold = 0.2
-    async with serve(tmp_path) as served, served.terminal() as client:
+    settings = {"http": {"ping_interval": 1, "pong_deadline": 1}}
+    async with serve(tmp_path, settings) as served, served.terminal() as client:
         await client.start()
-        await trio.sleep(100)
+        await trio.sleep(15)
         await client.type(b"x")
         assert await client.output() == b"x"
 
