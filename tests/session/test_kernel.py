@@ -352,7 +352,10 @@ async def test_memory_is_the_boxes(host: Host, language: str) -> None:
 
 
 async def test_a_box_that_dies_between_runs_is_told_to_the_next(host: Host) -> None:
-    code = "import threading, time\ndef grow():\n    x = []\n    while True: x.append(b'x' * (1 << 20)); time.sleep(0.001)\n"
+    code = (
+        "import threading, time\n"
+        "def grow():\n    x = []\n    while True: x.append(b'x' * (1 << 20)); time.sleep(0.001)\n"
+    )
     config = Config(profiles={"default": Profile(memory=64 * MiB)})
     async with client(host, "python", config) as one:
         await one.out(code + "threading.Thread(target=grow, daemon=True).start()")
