@@ -17,6 +17,7 @@ from runnerd import toolchains
 from runnerd.cli import style
 from runnerd.config import Config
 from runnerd.errors import BadRequest
+from runnerd.sandbox import slices
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Outcome, Window
 from runnerd.session.registry import Registry
@@ -54,6 +55,7 @@ def window() -> Window:
 
 def attend(host: Host, config: Config, run: Run, profile: str) -> int:
     """Run it to its end and return the exit status for our caller."""
+    slices.take_short()
     logging.basicConfig(level=logging.ERROR)  # how it ended is told below; only what should not happen is logged
     if host.limits_mode == "best-effort" and os.isatty(2):
         print(style("limits: best-effort (no cgroup v2 for boxes here)", "2", 2), file=sys.stderr)

@@ -9,6 +9,7 @@ from typing import Any
 
 import trio
 
+from runnerd.sandbox import slices
 from runnerd.sandbox._native import ffi, lib
 
 alive: set[int] = set()
@@ -52,9 +53,9 @@ def spawn(
     """Start `argv[0]`, an absolute path. fds[i] becomes its descriptor i (at most 16), all others are closed.
 
     `uid` is taken as uid and gid, without supplementary groups; `cgroup` is a descriptor of the cgroup to start in.
-    Signals start at their defaults. Raises OSError whose text names the step that failed (execve, setresuid, ...);
-    ValueError for a uid that the kernel would take for "keep it", or a NUL in a string; RuntimeError outside the main
-    thread, whose end would be taken for the daemon's by PR_SET_PDEATHSIG.
+    Signals are at their defaults, slices of processor time a box's. Raises OSError whose text names the step that
+    failed (execve, setresuid, ...); ValueError for a uid that the kernel would take for "keep it", or a NUL in a
+    string; RuntimeError outside the main thread, whose end would be taken for the daemon's by PR_SET_PDEATHSIG.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn may be called from the main thread only")
@@ -75,6 +76,7 @@ def spawn(
             "nfds": len(fds),
             "uid": -1 if uid is None else uid,
             "cgroup": -1 if cgroup is None else cgroup,
+            "slice": slices.BOX,
         },
     )
     pid = lib.runnerd_spawn(request)

@@ -25,6 +25,7 @@ from runnerd.errors import BadRequest, Busy, ConfigError, RunnerdError
 from runnerd.protocols import Adapter, Attach, Start, sessions, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
+from runnerd.sandbox import slices
 from runnerd.sandbox.host import Host, open_host
 from runnerd.sandbox.pool import Pool
 from runnerd.sandbox.pressure import Pressure, sources
@@ -113,6 +114,7 @@ def prepare_process() -> None:
     faulthandler.enable()  # the watchdog's SIGABRT tells where the event loop hung
     gc.freeze()  # a full collection stops every terminal: it need not look at modules
     logs.set_up()
+    slices.take_short()
     prctl.set_name("runnerd")  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
     prctl.set_child_subreaper(1)  # pyright: ignore[reportUnknownMemberType, reportAttributeAccessIssue]
 

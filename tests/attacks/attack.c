@@ -120,9 +120,9 @@ static long attempt(const char *name) {
     if (IS("setpriority-user")) return setpriority(PRIO_USER, getuid(), 19);
     if (IS("sched_setscheduler-init")) return sched_setscheduler(1, SCHED_IDLE, &(struct sched_param){0});
     if (IS("sched_setparam-init")) return sched_setparam(1, &(struct sched_param){0});
-    if (IS("sched_setattr-init")) {
-        unsigned attributes[12] = {48, SCHED_IDLE}; /* its size and policy; the rest is zero */
-        return syscall(SYS_sched_setattr, 1, attributes, 0);
+    if (IS("sched_setattr")) { /* its size, SCHED_OTHER, its niceness as it is, and a slice of 0.1 ms */
+        unsigned attributes[12] = {48, SCHED_OTHER, 0, 0, (unsigned)getpriority(PRIO_PROCESS, 0), 0, 100000};
+        return syscall(SYS_sched_setattr, 0, attributes, 0);
     }
     if (IS("sched_setaffinity-init")) {
         cpu_set_t one;

@@ -55,7 +55,7 @@ ATTACKS = [
     ("setpriority-user", "EPERM", {"0"}),
     ("sched_setscheduler-init", "EPERM", {"0"}),
     ("sched_setparam-init", "EPERM", {"0"}),
-    ("sched_setattr-init", "EPERM", {"0"}),
+    ("sched_setattr", "ENOSYS", {"0"}),
     ("sched_setaffinity-init", "EPERM", {"0"}),
     ("ioprio_set-init", "EPERM", {"0"}),
     ("ioprio_set-user", "EPERM", {"0"}),

@@ -15,16 +15,18 @@ struct runnerd_spawn {
     int nfds;
     long uid;
     int cgroup;
+    unsigned long slice;
     int pidfd;
     const char *failed;
 };
 int runnerd_spawn(struct runnerd_spawn *request);
+int runnerd_slice(unsigned long nanoseconds);
 int runnerd_private_mounts(void);
 int runnerd_mount_tmpfs(const char *target);
 int runnerd_overlay(const char *options, const char *target);
 int runnerd_bind(const char *source, const char *target);
 """)
-ffi.set_source("runnerd.sandbox._native", '#include "spawn.h"\n#include "mounts.h"\n')
+ffi.set_source("runnerd.sandbox._native", '#include "spawn.h"\n#include "mounts.h"\n#include "slice.h"\n')
 
 if __name__ == "__main__":
     output = Path(sys.argv[1])

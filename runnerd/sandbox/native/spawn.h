@@ -12,6 +12,7 @@ struct runnerd_spawn {
     int nfds;
     long uid;                 /* uid and gid to take, without supplementary groups; -1 keeps the caller's */
     int cgroup;               /* descriptor of the cgroup to start in; -1 stays in the caller's */
+    unsigned long slice;      /* nanoseconds: runnerd_slice */
     int pidfd;                /* out: the child's pidfd, closed on exec */
     const char *failed;       /* out: the name of the call that failed, NULL when none did */
 };
