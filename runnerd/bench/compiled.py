@@ -1,4 +1,4 @@
-"""A compiled hello: a source that was never seen, and one that was compiled just before, against the host's compiler."""
+"""A compiled hello: a source never seen, and one that was compiled just before, against the host's compiler."""
 
 import secrets
 from collections.abc import Sequence
