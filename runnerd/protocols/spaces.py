@@ -32,28 +32,22 @@ Change = Literal["project", "create", "write", "rename", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """Both parts of a key. `secret` None: none were given."""
-
-    public: str | None = None
-    secret: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Init:
-    credentials: Credentials
+    """`key` is PUBLIC:SECRET, None when none was given."""
+
+    key: str | None
     user: str
     color: str
 
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """`credentials` are needed by nobody, and show who comes back as the host."""
+    """`key` is needed by nobody, and shows who comes back as the host."""
 
-    key: str
+    join: str
     user: str
     color: str
-    credentials: Credentials = Credentials()
+    key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +136,7 @@ class Person:
 class Made:
     """`credits` are what the key has left, None where no key is needed."""
 
-    key: str
+    join: str
     credits: int | None
 
 
@@ -150,7 +144,7 @@ class Made:
 class Welcome:
     """To one who has joined: the name it goes by, and who is there, itself among them."""
 
-    key: str
+    join: str
     me: Person
     members: Sequence[Person]
 
@@ -169,7 +163,7 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class NewKey:
-    key: str
+    join: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,10 +289,10 @@ class SpacesAdapter:
 def _message(kind: str, fields: Fields) -> Command:
     match kind:
         case "init":
-            return Init(_credentials(fields), _name(fields, "user", "host"), _name(fields, "color", "#22c55e"))
+            return Init(_key(fields), _name(fields, "user", "host"), _name(fields, "color", "#22c55e"))
         case "join":
             user, color = _name(fields, "user", "member"), _name(fields, "color", "#6366f1")
-            return Join(fields.text("join"), user, color, _credentials(fields))
+            return Join(fields.text("join"), user, color, _key(fields))
         case "revoke":
             return Revoke()
         case "cmd":
@@ -340,11 +334,11 @@ def _unknown(what: str, found: str, known: Sequence[str]) -> BadRequest:
     return BadRequest(f"unknown {what} {found[:40]!r}", hint=f"known: {', '.join(known)}", code="unknown_type")
 
 
-def _credentials(fields: Fields) -> Credentials:
+def _key(fields: Fields) -> str | None:
     public, secret = fields.optional("public_key"), fields.optional("secret_key")
     if (public is None) != (secret is None):
         raise BadRequest("half of a key was given", hint="send both public_key and secret_key")
-    return Credentials(public, secret)
+    return None if secret is None else f"{public}:{secret}"
 
 
 def _name(fields: Fields, name: str, default: str) -> str:
@@ -357,15 +351,15 @@ def _name(fields: Fields, name: str, default: str) -> str:
 def _news(event: Event) -> Frame:
     match event:
         case Made():
-            return _frame("init", join=event.key, remaining_credits=event.credits)
+            return _frame("init", join=event.join, remaining_credits=event.credits)
         case Welcome():
             me = event.me
-            return _frame("join", join=event.key, user=me.user, color=me.color, members=_people(event.members))
+            return _frame("join", join=event.join, user=me.user, color=me.color, members=_people(event.members))
         case Came() | Left():
             who, kind = event.who, "joined" if isinstance(event, Came) else "left"
             return _frame(kind, user=who.user, color=who.color, members=_people(event.members))
         case NewKey():
-            return _frame("revoke", join=event.key)
+            return _frame("revoke", join=event.join)
         case ProjectMade():
             return _frame("msg", message="project created")
         case Changed():

@@ -17,7 +17,6 @@ from runnerd.protocols.spaces import (
     Command,
     Content,
     Create,
-    Credentials,
     Delete,
     Event,
     Init,
@@ -174,7 +173,7 @@ def data(text: str) -> dict[str, Any]:
 
 
 def test_what_is_published_is_understood() -> None:
-    assert asked(INIT) == Init(Credentials("YOUR_PUBLIC_KEY", "YOUR_SECRET_KEY"), "host", "#22c55e")
+    assert asked(INIT) == Init("YOUR_PUBLIC_KEY:YOUR_SECRET_KEY", "host", "#22c55e")
     assert asked(JOIN) == Join("GENERATED_JOIN_KEY", "collaborator", "#6366f1")
     assert asked(PROJECT) == Project(("project",), {"project/main.py": b"print('Root File Loaded Successfully')"})
     assert asked(CREATE) == Create("project/utils.py", folder=False)
@@ -301,9 +300,9 @@ def test_what_is_ours() -> None:
     assert asked(cmd("list", path="a/")) == List("a")
     assert asked(cmd("create", item="folder", path="a")) == Create("a", folder=True)
     assert asked(cmd("write", path="a", content={"base64": "/wA="})) == Write("a", b"\xff\0")
-    assert asked('{"type": "init"}') == Init(Credentials(), "host", "#22c55e")
+    assert asked('{"type": "init"}') == Init(None, "host", "#22c55e")
     assert asked('{"type": "join", "join": "k", "public_key": "p", "secret_key": "s"}') == Join(
-        "k", "member", "#6366f1", Credentials("p", "s")
+        "k", "member", "#6366f1", "p:s"
     )
 
 
