@@ -13,6 +13,7 @@ from runnerd.config import Spaces as Settings
 from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.session.fetch import Answer, Request, Take, fetch
 from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
 from runnerd.session.shell import ShellRun
 from runnerd.session.workspace import Workspace
@@ -142,6 +143,13 @@ class Space:
         for each in self.members:
             each.show(run.viewer())
         self._nursery.start_soon(self._serve_run, run)
+
+    async def fetch(self, request: Request, take: Take) -> Answer:
+        """As `fetch.fetch`, from a port of the space. Raises SpaceEnded."""
+        self.stir()
+        self._refuse_when_over()
+        assert self._box is not None
+        return await fetch(self._box, request, take)
 
     async def press(self, member: Member, key: bytes) -> None:
         """A key for the program that runs. Raises Forbidden, NotFound, BadRequest."""
