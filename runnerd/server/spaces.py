@@ -84,6 +84,8 @@ class SpaceConversation:
             case wire.Revoke():
                 await self._revoke(*self._place)
             case wire.Shell(text):
+                if self._place[0].run is None:
+                    self._admission.check_command(text)
                 await self._place[0].shell(self._place[1], text)
             case wire.Press(key):
                 await self._place[0].press(self._place[1], key)

@@ -263,6 +263,14 @@ async def test_one_curl_at_a_time_which_holds_up_nothing_else(tmp_path: Path) ->
         assert (await ada.hear())["code"] == "bad_request"
 
 
+@pytest.mark.parametrize("filtering", [True, False])
+async def test_harmful_one_liners(tmp_path: Path, filtering: bool) -> None:
+    async with serving(tmp_path, filter=filtering) as served, member(served) as ada:
+        await ada.ask("init")
+        await ada.cmd("shell", command=":(){ :|:& };:")
+        assert (await ada.hear())["code"] == ("filtered" if filtering else "failed")
+
+
 @pytest.mark.parametrize("inside", [True, False])
 async def test_draining(tmp_path: Path, inside: bool) -> None:
     async with serving(tmp_path, drain={"seconds": 0}) as served, member(served) as ada:
