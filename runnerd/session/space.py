@@ -204,6 +204,7 @@ class Space:
                 self.reason = self.reason or f"it was over its limit of {box.exceeded.value}"
             elif box.failure is not None:
                 self.reason = self.reason or box.failure.message
+            self.reason = self.reason or "its box has ended"
             self._nursery.cancel_scope.cancel()
 
     async def _serve_run(self, run: ShellRun) -> None:
@@ -227,6 +228,7 @@ class Space:
             seconds, reason = self._left()
             if seconds <= 0:
                 self.kill(reason)
+                return
             if self.members and seconds <= WARNING and reason != warned:
                 warned = reason
                 self._tell(Warned(f"the space ends in {seconds:.0f} s: {reason}", round(seconds, 1)))
