@@ -110,6 +110,11 @@ class Fields:
             raise BadRequest("argv is empty", hint="argv: the program and its arguments")
         return tuple(_plain(word, name) for word in words)
 
+    def texts(self, name: str) -> dict[str, str]:
+        """An object that holds text; nothing is an empty one."""
+        table = self._table(name) if name in self else {}
+        return {key: _plain(value, f"{name}.{key[:40]}") for key, value in table.items()}
+
     def env(self) -> dict[str, str]:
         table = self._table("env") if "env" in self else {}
         for variable in table:

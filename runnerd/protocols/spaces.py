@@ -15,7 +15,7 @@ from runnerd.protocols.trees import base_name, structure, tree_path
 PROFILE = "space"
 PATH = "/ws/spaces/"
 TYPES = ("init", "join", "revoke", "cmd")
-COMMANDS = ("project", "create", "write", "rename", "delete", "read", "list", "shell")
+COMMANDS = ("project", "create", "write", "rename", "delete", "read", "list", "shell", "curl")
 KEYS = {"Ctrl+C": b"\x03", "Ctrl+D": b"\x04", "Ctrl+Z": b"\x1a", "Ctrl+\\": b"\x1c"}
 """What `shell` types in place of a line."""
 
@@ -119,7 +119,17 @@ class Kill:
     """The program that runs, with all that it has started."""
 
 
-Command = Init | Join | Revoke | Project | Create | Write | Rename | Delete | Read | List | Shell | Press | Kill
+@dataclass(frozen=True, slots=True)
+class Curl:
+    """An HTTP request to a port of the space."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    data: bytes
+
+
+Command = Init | Join | Revoke | Project | Create | Write | Rename | Delete | Read | List | Shell | Press | Kill | Curl
 
 
 # --- events ----------------------------------------------------------------------------------------------------
@@ -221,7 +231,23 @@ class Listing:
     more: bool = False
 
 
-Event = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Missed | Warned | Content | Listing
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A part of what `curl` gets: text that is never torn within a character."""
+
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """All chunks have been told. Of headers that came more than once the values are joined by commas."""
+
+    status: int
+    headers: dict[str, str]
+
+
+News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Missed | Warned
+Event = News | Content | Listing | Chunk | Fetched
 
 
 class SpacesAdapter:
@@ -258,6 +284,10 @@ class SpacesAdapter:
                 return [_error(event.error)]
             case Made() | Welcome() | Came() | Left() | NewKey() | ProjectMade() | Changed() | Missed() | Warned():
                 return [_news(event)]
+            case Chunk():
+                return [_frame("chunk", content=event.content)]
+            case Fetched():
+                return [_frame("end", status=event.status, headers=event.headers)]
             case Content() | Listing():
                 return [_answer(event)]
             case _:
@@ -326,6 +356,9 @@ def _command(kind: str, command: Fields, fields: Fields) -> Command:
             if text == "Kill":
                 return Kill()
             return Press(KEYS[text]) if text in KEYS else Shell(text)
+        case "curl":
+            data = fields.content("data") if "data" in fields else b""
+            return Curl(fields.text("method", "GET"), fields.text("url"), fields.texts("headers"), data)
         case _:
             raise _unknown("command", kind, COMMANDS)
 
@@ -348,7 +381,7 @@ def _name(fields: Fields, name: str, default: str) -> str:
     return text
 
 
-def _news(event: Event) -> Frame:
+def _news(event: News) -> Frame:
     match event:
         case Made():
             return _frame("init", join=event.join, remaining_credits=event.credits)
@@ -369,8 +402,6 @@ def _news(event: Event) -> Frame:
             return _frame("missed", members=_people(event.members))
         case Warned():
             return _frame("warning", message=event.message, seconds=event.seconds)
-        case _:
-            raise AssertionError(event)
 
 
 def _answer(event: Content | Listing) -> Frame:

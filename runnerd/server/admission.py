@@ -122,6 +122,11 @@ class Admission:
         """The space that a join key opens, which is all that is asked for. Raises NotFound."""
         return self._registry.find_space(join)
 
+    def check_command(self, command: str) -> None:
+        """A command line for a space. Raises Filtered."""
+        if self._filtering:
+            filters.check(self._filters, "", [command.encode()])
+
     async def charge(
         self, client: Client, what: Literal["run", "space"], subject: str = "", profile: str = ""
     ) -> Debit | None:

@@ -3,14 +3,16 @@
 One task reads the client's messages and does each before the next is read; one tells news, one shows the terminal.
 """
 
+import codecs
 import os
 import stat
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Literal
 
 import trio
 
-from runnerd.errors import BadRequest, Forbidden, RunnerdError, Unauthorized
+from runnerd.errors import BadRequest, Busy, Forbidden, RunnerdError, Unauthorized
 from runnerd.protocols import Event as TerminalEvent
 from runnerd.protocols import Failed, Frame
 from runnerd.protocols import spaces as wire
@@ -22,6 +24,7 @@ from runnerd.server.conversation import Drain, Transport
 from runnerd.server.translate import event_of
 from runnerd.server.trouble import told
 from runnerd.session import members
+from runnerd.session.fetch import Request, request_of
 from runnerd.session.members import Member
 from runnerd.session.output import Chunk
 from runnerd.session.space import Space
@@ -45,6 +48,7 @@ class SpaceConversation:
         self._adapter = wire.SpacesAdapter()
         self._place: tuple[Space, Member] | None = None
         self._leaving = ExitStack()
+        self._fetching = False
 
     async def run(self) -> None:
         """Serve until the client is gone, its space has ended, or the daemon stops. The space goes on."""
@@ -80,11 +84,15 @@ class SpaceConversation:
             case wire.Revoke():
                 await self._revoke(*self._place)
             case wire.Shell(text):
+                if self._place[0].run is None:
+                    self._admission.check_command(text)
                 await self._place[0].shell(self._place[1], text)
             case wire.Press(key):
                 await self._place[0].press(self._place[1], key)
             case wire.Kill():
                 self._place[0].kill_program(self._place[1])
+            case wire.Curl():
+                self._curl(self._place[0], command)
             case _:
                 await self._file_work(*self._place, command)
 
@@ -165,6 +173,32 @@ class SpaceConversation:
             case _:
                 raise AssertionError(command)
 
+    # --- ports -----------------------------------------------------------------------------------------------------
+
+    def _curl(self, space: Space, command: wire.Curl) -> None:
+        """In a task of its own, which waits for what listens there. One at a time: chunks do not say whose they are."""
+        if self._fetching:
+            raise Busy("a curl is under way on this connection", retry_after=1)
+        request = request_of(command.method, command.url, command.headers, command.data)
+        self._fetching = True
+        self._nursery.start_soon(self._fetch, space, request)
+
+    async def _fetch(self, space: Space, request: Request) -> None:
+        text = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+        async def take(data: bytes, *, last: bool = False) -> None:
+            if content := text.decode(data, last):
+                await self._tell(wire.Chunk(content))
+
+        try:
+            answer = await space.fetch(request, take)
+            await take(b"", last=True)
+            end: wire.Event | Failed = wire.Fetched(answer.status, _joined(answer.headers))
+        except Exception as problem:
+            end = Failed(None, told(problem))
+        self._fetching = False
+        await self._tell(end)
+
     # --- what happens there ----------------------------------------------------------------------------------------
 
     async def _tell_news(self, member: Member) -> None:
@@ -235,6 +269,13 @@ def _person(member: Member) -> wire.Person:
 
 def _people(space: Space) -> list[wire.Person]:
     return [_person(member) for member in space.members]
+
+
+def _joined(headers: Sequence[tuple[str, str]]) -> dict[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def _item(entry: Entry) -> wire.Item:

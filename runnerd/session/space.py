@@ -13,6 +13,7 @@ from runnerd.config import Spaces as Settings
 from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.session.fetch import Answer, Request, Take, fetch
 from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
 from runnerd.session.shell import ShellRun
 from runnerd.session.workspace import Workspace
@@ -143,6 +144,13 @@ class Space:
             each.show(run.viewer())
         self._nursery.start_soon(self._serve_run, run)
 
+    async def fetch(self, request: Request, take: Take) -> Answer:
+        """As `fetch.fetch`, from a port of the space. Raises SpaceEnded."""
+        self.stir()
+        self._refuse_when_over()
+        assert self._box is not None
+        return await fetch(self._box, request, take)
+
     async def press(self, member: Member, key: bytes) -> None:
         """A key for the program that runs. Raises Forbidden, NotFound, BadRequest."""
         await self._running(member).write(key)
@@ -196,6 +204,7 @@ class Space:
                 self.reason = self.reason or f"it was over its limit of {box.exceeded.value}"
             elif box.failure is not None:
                 self.reason = self.reason or box.failure.message
+            self.reason = self.reason or "its box has ended"
             self._nursery.cancel_scope.cancel()
 
     async def _serve_run(self, run: ShellRun) -> None:
@@ -219,6 +228,7 @@ class Space:
             seconds, reason = self._left()
             if seconds <= 0:
                 self.kill(reason)
+                return
             if self.members and seconds <= WARNING and reason != warned:
                 warned = reason
                 self._tell(Warned(f"the space ends in {seconds:.0f} s: {reason}", round(seconds, 1)))

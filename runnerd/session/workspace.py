@@ -25,6 +25,9 @@ AT_ONCE = 64
 WAITING_MAX = 16 * 1024 * 1024
 """Bytes of texts that may wait to be written before their writers wait as well."""
 
+WEIGHT = 1024
+"""What a text that waits counts beside its bytes."""
+
 Told = Callable[[RunnerdError | None], None]
 """Hears what became of a text: None when it was written."""
 
@@ -60,9 +63,9 @@ class Workspace:
         """Put a whole file in place of what is there; parents are made. A text that a later one replaces before it was
         written is not told of."""
         if (replaced := self._texts.pop(path, None)) is not None:
-            self._waiting -= len(replaced.data)
+            self._waiting -= len(replaced.data) + WEIGHT
         self._texts[path] = _Text(data, told)
-        self._waiting += len(data)
+        self._waiting += len(data) + WEIGHT
         self._written_to.set()
 
     async def room(self) -> None:

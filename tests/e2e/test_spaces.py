@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.e2e.serving import CONFIG, Daemon, serve
 from tests.e2e.test_published import NODE, PATIENCE, Keys, runnerd
-from tests.protocols.test_spaces import CREATE, DELETE, JOIN, PROJECT, RENAME, SHELL, STOP, WRITE
+from tests.protocols.test_spaces import CREATE, CURL, DELETE, JOIN, PROJECT, RENAME, SHELL, STOP, WRITE
 
 INIT = '{ "type": "init", "public_key": "YOUR_PUBLIC_KEY", "secret_key": "YOUR_SECRET_KEY" }'
 NEWLINE = {"type": "terminal-newline", "data": ""}
@@ -177,7 +177,6 @@ async def join(member: Member, key: str) -> dict[str, Any]:
 
 
 def test_the_published_steps(guarded: Daemon, keys: Keys) -> None:
-    """Step 12 (curl) is not spoken yet."""
     before = credits(guarded, keys)
 
     async def talk() -> None:
@@ -230,10 +229,20 @@ def test_the_published_steps(guarded: Daemon, keys: Keys) -> None:
             # 11
             await host.send(SERVER.replace("python", "python -u"))
             await all_hear(data("Serving HTTP on 0.0.0.0 port 3000 (http://0.0.0.0:3000/) ..."), NEWLINE)
+            # 12
+            await host.send(CURL)
+            told = [await host.hear()]
+            while told[-1]["type"] != "end":
+                told.append(await host.hear())
+            assert (told[-1]["status"], told[-1]["headers"]["content-type"]) == (200, "text/html; charset=utf-8")
+            page = "".join(each["content"] for each in told if each["type"] == "chunk")
+            assert page.startswith("<!DOCTYPE HTML>")
+            assert "main.py" in page
             # 13, where a program may say a last word
             await host.send(STOP)
             for member in (host, other):
-                assert text_of(await member.until_end()) == "\nKeyboard interrupt received, exiting.\n"
+                last = text_of(await member.until_end()).splitlines()
+                assert last[-2:] == ["", "Keyboard interrupt received, exiting."]
             # 14
             await host.send(LIST)
             listed = [text_of(await member.until_end()) for member in (host, other)]

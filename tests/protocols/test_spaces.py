@@ -14,11 +14,14 @@ from runnerd.protocols.spaces import (
     COMMANDS,
     Came,
     Changed,
+    Chunk,
     Command,
     Content,
     Create,
+    Curl,
     Delete,
     Event,
+    Fetched,
     Init,
     Item,
     Join,
@@ -130,6 +133,17 @@ STOP = """{
 }"""
 
 
+CURL = """{
+  "type": "cmd",
+  "project_name": "unified_workspace",
+  "command": { "type": "curl" },
+  "method": "GET",
+  "url": "http://localhost:3000",
+  "headers": {},
+  "data": ""
+}"""
+
+
 def asked(frame: str) -> Command:
     commands, answers = SpacesAdapter().receive(frame)
     assert not answers
@@ -181,6 +195,7 @@ def test_what_is_published_is_understood() -> None:
     assert asked(RENAME) == Rename("project/utils.py", "core_utils.py")
     assert asked(DELETE) == Delete("project/core_utils.py")
     assert asked(SHELL) == Shell("cd project && python -u main.py")
+    assert asked(CURL) == Curl("GET", "http://localhost:3000", {}, b"")
     assert asked(STOP) == Press(b"\x03")
 
 
@@ -293,7 +308,18 @@ def test_answers() -> None:
     ]
 
 
+def test_what_curl_gets() -> None:
+    assert told(Chunk("<!DOCTYPE html>"), Fetched(200, {"Server": "x"})) == [
+        {"type": "chunk", "content": "<!DOCTYPE html>"},
+        {"type": "end", "status": 200, "headers": {"Server": "x"}},
+    ]
+
+
 def test_what_is_ours() -> None:
+    assert asked(cmd("curl", url="u", method="POST", headers={"A": "b"}, data={"base64": "/w=="})) == Curl(
+        "POST", "u", {"A": "b"}, b"\xff"
+    )
+    assert asked(cmd("curl", url="u")) == Curl("GET", "u", {}, b"")
     assert asked('{"type": "revoke"}') == Revoke()
     assert asked(cmd("read", path="a")) == Read("a")
     assert asked(cmd("list")) == List("")
@@ -417,6 +443,10 @@ def test_a_deep_project_is_refused_by_its_path() -> None:
         ('{"type": "cmd", "command": {"type": "dance"}}', "unknown_type"),
         ('{"type": "cmd", "command": {"type": "shell"}}', "bad_request"),
         ('{"type": "cmd", "command": {"type": "create", "path": "a", "item": "fifo"}}', "bad_request"),
+        ('{"type": "cmd", "command": {"type": "curl"}}', "bad_request"),
+        ('{"type": "cmd", "command": {"type": "curl"}, "url": "u", "headers": {"a": 3}}', "bad_request"),
+        ('{"type": "cmd", "command": {"type": "curl"}, "url": "u", "headers": []}', "bad_request"),
+        ('{"type": "cmd", "command": {"type": "curl"}, "url": "u", "data": 3}', "bad_request"),
         ('{"type": "join"}', "bad_request"),
         ('{"type": "join", "join": "k", "user": "a\\nb"}', "bad_request"),
         ('{"type": "join", "join": "k", "user": " "}', "bad_request"),

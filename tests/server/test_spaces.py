@@ -244,6 +244,33 @@ async def test_a_failed_program_is_told_before_its_end(tmp_path: Path) -> None:
         assert (await ada.hear())["code"] == "not_running"
 
 
+async def test_one_curl_at_a_time_which_holds_up_nothing_else(tmp_path: Path) -> None:
+    async with serving(tmp_path) as served, member(served) as ada:
+        await ada.ask("init")
+        box = served.registry.boxes[0]
+        box.may_dial = trio.Event()
+        url = "http://localhost:3000/"
+        await ada.cmd("curl", url=url)
+        assert (await ada.ask("cmd", command={"type": "curl"}, url=url))["code"] == "busy"
+        assert (await ada.ask("cmd", command={"type": "list"}))["items"] == []
+        box.may_dial.set()
+        for _ in range(2):
+            error = await ada.hear()
+            assert (error["code"], "Connection refused" in error["message"]) == ("no_answer", True)
+            await ada.cmd("curl", url=url)
+        assert (await ada.hear())["code"] == "no_answer"
+        await ada.cmd("curl", url="http://example.org/")
+        assert (await ada.hear())["code"] == "bad_request"
+
+
+@pytest.mark.parametrize("filtering", [True, False])
+async def test_harmful_one_liners(tmp_path: Path, filtering: bool) -> None:
+    async with serving(tmp_path, filter=filtering) as served, member(served) as ada:
+        await ada.ask("init")
+        await ada.cmd("shell", command=":(){ :|:& };:")
+        assert (await ada.hear())["code"] == ("filtered" if filtering else "failed")
+
+
 @pytest.mark.parametrize("inside", [True, False])
 async def test_draining(tmp_path: Path, inside: bool) -> None:
     async with serving(tmp_path, drain={"seconds": 0}) as served, member(served) as ada:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -21,6 +22,8 @@ class TreeBox:
         self.writes: list[str] = []
         self.may_write = trio.Event()
         self.may_write.set()
+        self.may_dial = trio.Event()
+        self.may_dial.set()
         self.ended = trio.Event()
         self.exceeded: Outcome | None = None
         self.failure: BrokenBox | None = None
@@ -75,6 +78,10 @@ class TreeBox:
     async def list(self, path: str) -> list[Entry]:
         await trio.lowlevel.checkpoint()
         return [Entry(name, len(data), 0, 0o100644) for name, data in self.files.items()]
+
+    async def dial(self, port: int, host: str) -> socket.socket:
+        await self.may_dial.wait()
+        raise InitRefused("dial", errno.ECONNREFUSED, f"{host}:{port}")
 
     async def start(self, launch: Launch) -> None:
         await trio.lowlevel.checkpoint()

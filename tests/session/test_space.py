@@ -14,7 +14,7 @@ from runnerd.sandbox.spec import BoxSpec, Limits, Outcome
 from runnerd.session.members import NEWS_MAX, PROGRAMS_MAX, Came, Changed, Left, Missed, Over, Refused, Warned
 from runnerd.session.space import Space, SpaceEnded
 from runnerd.session.viewer import Ended
-from runnerd.session.workspace import WAITING_MAX
+from runnerd.session.workspace import WAITING_MAX, WEIGHT
 
 from .fake_tree import TreeBox
 
@@ -102,6 +102,16 @@ async def test_its_life_is_told_before_it_ends(autojump_clock: trio.testing.Mock
             nursery.cancel_scope.cancel()
 
 
+async def test_a_timer_that_is_late(mock_clock: trio.testing.MockClock) -> None:
+    async with living() as (space, _):
+        ada = space.join("ada", "", host=True)
+        await trio.testing.wait_all_tasks_blocked()
+        mock_clock.jump(2000)
+        (over,) = await ada.news()
+        assert isinstance(over, Over)
+        assert "for 300 s" in over.error.message
+
+
 async def test_join_keys_expire_and_are_renewed(autojump_clock: trio.testing.MockClock) -> None:
     async with living(join_valid=50.0) as (space, _):
         first = space.key
@@ -178,7 +188,7 @@ async def test_too_many_texts_make_their_writer_wait() -> None:
     async with living() as (space, box):
         ada = space.join("ada", "", host=True)
         box.may_write = trio.Event()
-        space.write(ada, "x", bytes(WAITING_MAX))
+        space.write(ada, "x", bytes(WAITING_MAX - WEIGHT))
         await space.files.room()
         space.write(ada, "y", b"1")
         waited = trio.Event()

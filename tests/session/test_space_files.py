@@ -300,3 +300,46 @@ async def _cancelled_list(space: Space, ada: Inside) -> None:
         scope.cancel()
         await space.files.list("")
     assert scope.cancelled_caught
+
+
+SWAP = """\
+import itertools, os
+os.mkdir("/tmp/out"); os.symlink("/tmp/out", "link"); os.mkdir("d")
+print("go", flush=True)
+for number in itertools.count():
+    for step in (
+        lambda: os.rename("d", f"old{number}"),
+        lambda: os.symlink("/tmp/out", "d"),
+        lambda: os.unlink("d"),
+        lambda: os.mkdir("d"),
+    ):
+        try:
+            step()
+        except OSError:  # a member's write may have made the folder meanwhile
+            pass
+"""
+
+
+async def test_a_program_that_swaps_a_folder_for_a_link_as_members_write(host: Host) -> None:
+    """What holds it is init's way of opening; a program that opens by path is led astray by the same link."""
+    async with opened(host) as space:
+        ada, files = Inside(space), space.files
+        await written(files, "swap.py", SWAP.encode())
+        seen = await ada.start("python swap.py")
+        await seen.until_output(b"go")
+        done = refused = 0
+        with trio.move_on_after(2):
+            while done < 20_000:
+                for attempt in (written(files, "d/x", b"x"), files.create(f"d/{done}", folder=False)):
+                    try:
+                        await attempt
+                        done += 1
+                    except (InitRefused, BadRequest):
+                        refused += 1
+        assert done
+        assert refused
+        space.kill_program(ada.member)
+        await seen.until(Ended)
+        assert await ada.out("ls -A /tmp/out") == ""
+        await ada.out("echo x > link/x")
+        assert await ada.out("ls -A /tmp/out") == "x\n"
