@@ -1,4 +1,4 @@
-"""A daemon of our own, on a port of its own, with room for what the scenarios do to it."""
+"""Daemons that are measured: one of our own, with room for what the scenarios do to it, or one that runs."""
 
 import json
 import re
@@ -53,32 +53,18 @@ default."""
 STOCK = re.compile(r'^runnerd_pool_(idle|wanted)\{language="([^"]*)".*\} (\d+)', re.MULTILINE)
 
 
-class Daemon:
-    """Runs until `stop`. `ready` is how long it took from its start until /readyz answered, in seconds."""
+class Server:
+    """One that somebody started, at `address`; with a key where it wants one."""
 
-    def __init__(self, folder: Path, limits: str, settings: str = "", host: str = "127.0.0.1") -> None:
-        self.address = host, free_port(host)
-        self.config = folder / "runnerd.toml"
-        self.config.write_text(SETTINGS + settings)
-        self._log = folder / "log"
-        command = [sys.executable, "-m", "runnerd", "serve", "--listen", f"{host}:{self.address[1]}"]
-        command += ["--limits", limits, "--state-dir", str(folder / "state"), "--config", str(self.config)]
-        with self._log.open("wb") as log:
-            began = time.perf_counter()
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            self._wait_until_ready(began)
-        except BaseException:
-            self.stop()
-            raise
-        self.ready = time.perf_counter() - began
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def __init__(self, address: tuple[str, int], key: str = "") -> None:
+        self.address = address
+        self._key = key
 
     def connect(self) -> WebSocket:
-        return WebSocket(self.address)
+        connection = WebSocket(self.address)
+        if self._key:
+            connection.tell(type="auth", key=self._key)
+        return connection
 
     def limits(self) -> str:
         """How it holds its boxes."""
@@ -99,11 +85,6 @@ class Daemon:
         with Http(self.address) as client:
             return json.loads(client.ask("GET", "/api/v1/languages")[1])
 
-    def reload(self, settings: str) -> None:
-        """Have it read other settings, a moment later."""
-        self.config.write_text(SETTINGS + settings)
-        self._process.send_signal(signal.SIGHUP)
-
     def settle(self, language: str) -> None:
         """Wait until the box of the last run is gone and, where boxes of this language wait, they are there again."""
         time.sleep(SETTLING)
@@ -119,6 +100,36 @@ class Daemon:
                 elif all(idle) and now > since + AT_REST:
                     return
                 time.sleep(SETTLING)
+
+
+class Daemon(Server):
+    """Runs until `stop`. `ready` is how long it took from its start until /readyz answered, in seconds."""
+
+    def __init__(self, folder: Path, limits: str, settings: str = "", host: str = "127.0.0.1") -> None:
+        super().__init__((host, free_port(host)))
+        self.config = folder / "runnerd.toml"
+        self.config.write_text(SETTINGS + settings)
+        self._log = folder / "log"
+        command = [sys.executable, "-m", "runnerd", "serve", "--listen", f"{host}:{self.address[1]}"]
+        command += ["--limits", limits, "--state-dir", str(folder / "state"), "--config", str(self.config)]
+        with self._log.open("wb") as log:
+            began = time.perf_counter()
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            self._wait_until_ready(began)
+        except BaseException:
+            self.stop()
+            raise
+        self.ready = time.perf_counter() - began
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def reload(self, settings: str) -> None:
+        """Have it read other settings, a moment later."""
+        self.config.write_text(SETTINGS + settings)
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """End it, and at once what still runs in it."""

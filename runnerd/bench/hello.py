@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from runnerd.bench import client, host
 from runnerd.bench.client import WebSocket
-from runnerd.bench.daemon import Daemon
+from runnerd.bench.daemon import Server
 from runnerd.bench.turns import Turn
 
 GREETING = b"hello"
 
 
 def boxed(
-    daemon: Daemon, connection: WebSocket, language: str, source: Callable[[], str], name: str = "runnerd"
+    daemon: Server, connection: WebSocket, language: str, source: Callable[[], str], name: str = "runnerd"
 ) -> Turn:
     """A run over an open connection. Then time goes by, uncounted, until boxes wait again as before. Raises Missing."""
     daemon.require(language)

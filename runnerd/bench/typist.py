@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from runnerd.bench import host
 from runnerd.bench.client import WebSocket
-from runnerd.bench.daemon import Daemon, free_port
+from runnerd.bench.daemon import Server, free_port
 from runnerd.bench.errors import Broken, Missing
 
 Message = str | bytes
@@ -73,7 +73,7 @@ def waits(message: Message) -> bool:
 
 
 @contextmanager
-def boxed(daemon: Daemon) -> Generator[Typist]:
+def boxed(daemon: Server) -> Generator[Typist]:
     with daemon.connect() as connection:
         start(connection)
         while not waits(connection.receive()):
