@@ -188,6 +188,19 @@ class Prices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.profiles.get(profile, self.run)
 
 
+class Spaces(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Shared workspaces (docs/spaces.md); the limits of each are those of the profile `space`."""
+
+    grace: Seconds = 600.0
+    """Seconds that a space lives on without members."""
+    join_valid: Seconds = 28_800.0
+    """Seconds for which a join key is good; 0: as long as its space lives."""
+    members: Count = 32
+    """Connections in one space."""
+    host_only: bool = False
+    """Nobody but the host may use the terminal."""
+
+
 class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Host uids for boxes of a root daemon, one per live box."""
 
@@ -225,6 +238,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     auth: Auth = Auth()
     quota: Quota = Quota()
     prices: Prices = Prices()
+    spaces: Spaces = Spaces()
 
     @property
     def state(self) -> Path:

@@ -13,6 +13,7 @@ NAMES = (
     "python-hello",
     "node-hello",
     "java-hello",
+    "c-hello",
     "cpp-hello",
     "keystroke",
     "crowd",

@@ -49,6 +49,13 @@ class Fields:
     def optional(self, name: str) -> str | None:
         return self.text(name) if name in self else None
 
+    def is_text(self, name: str) -> bool:
+        return isinstance(self._values.get(name), str)
+
+    def items(self, name: str) -> list[object]:
+        """A list of anything; nothing is an empty one."""
+        return cast(list[object], self._get(name, list, None, "a list")) if name in self else []  # pyright: ignore[reportUnknownArgumentType]
+
     def flag(self, name: str) -> bool:
         return self._get(name, bool, False, "true or false") if name in self else False
 

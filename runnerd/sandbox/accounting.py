@@ -97,9 +97,11 @@ class Meter:
         self._confirmed: _Confirmed | None = None
         self._clock = CpuClock()
         self._turn = 0.0
+        self.processes = 0
 
     async def look(self) -> Sample:
-        """Count everything once. Figures only of what is still there: zero memory once the box is gone."""
+        """Count everything once. Figures only of what is still there: zero memory once the box is gone. `processes` is
+        how many there were."""
         proc = self._handles.proc
         self._turn = time.perf_counter()
         stats: dict[int, Stat] = {}
@@ -109,6 +111,7 @@ class Meter:
                 stats[pid] = stat
                 descriptors += procfs.descriptors(proc, pid)
             await self._pace()
+        self.processes = len(stats)
         if not stats:
             return Sample(0, 0, self._clock.seconds)
         cpu = self._clock.add(stats)

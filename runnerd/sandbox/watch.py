@@ -13,13 +13,15 @@ from runnerd.sandbox.accounting import Meter, Sample
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.keeper import End, Used
 from runnerd.sandbox.spec import Limits, MiB, Outcome
+from runnerd.sandbox.stillness import Clocks
 
 __all__ = ["Sample", "Watcher", "watch"]
 
 INTERVAL = 0.04
 """Seconds between two looks at a box that is far from its limit."""
 QUIET = 0.08
-"""The same where nothing has run for a while: most boxes wait for their user, and should cost little then."""
+"""The same where nothing has run for a while: most boxes wait for their user, and should cost little then, so the look
+is but a glance at their CPU clocks."""
 HASTE = 0.004
 """The least: a box near its limit or growing fast is looked at so often."""
 
@@ -74,8 +76,16 @@ async def watch(handles: Handles, limits: Limits, report: Callable[[Sample], Non
     """
     meter = Meter(handles, limits)
     before, at, unchanged = Sample(0, 0, 0.0), time.monotonic(), 0
+    clocks: Clocks | None = None
     while True:
+        if clocks is not None and clocks.stand():
+            await trio.sleep(QUIET)
+            continue
+        # Read before the look, so that what runs during it is not missed.
+        clocks = Clocks(handles.init) if unchanged > _QUIET_AFTER else None
         sample = await meter.look()
+        if clocks is not None and len(clocks) != meter.processes:
+            clocks = None
         report(sample)
         if (exceeded := broken(sample, limits)) is not None:
             return exceeded

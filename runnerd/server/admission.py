@@ -10,6 +10,7 @@ import trio
 from runnerd import filters
 from runnerd.config import Config, Profile
 from runnerd.errors import Forbidden, RunnerdError, UnknownLanguage
+from runnerd.protocols import spaces
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.accounts import Accounts
 from runnerd.server.auth import Client, Doorkeeper
@@ -24,6 +25,7 @@ from runnerd.toolchains import Toolchains
 if TYPE_CHECKING:
     from runnerd.session.registry import Registry
     from runnerd.session.session import Session
+    from runnerd.session.space import Space
 
 log = logging.getLogger("runnerd.server.admission")
 
@@ -94,6 +96,32 @@ class Admission:
         self._nursery.start_soon(self._see_out, client, session, name, debit)
         return session
 
+    async def open_space(self, client: Client) -> "tuple[Space, int | None]":
+        """Admit a space and have it made: (it, the credits that its key has left, None without a key). It counts as a
+        run until it is over, and ends when its key is revoked. Raises as `start`, and SpaceEnded."""
+        self._doorkeeper.require_key(client)
+        self._refuse(client, Run(argv=("bash",)), spaces.PROFILE)
+        name, at_a_time, per_minute = self._allowance(client)
+        self._quota.take(name, at_a_time, per_minute)
+        debit: Debit | None = None
+        try:
+            space_id = self._registry.new_id()
+            debit = await self.charge(client, "space", space_id)
+            owner = client.key.public_key if client.key is not None else None
+            space = await self._registry.open_space(space_id, profile=spaces.PROFILE, owner=owner)
+        except BaseException:
+            self._quota.give_back(name)
+            await self.give_back(debit)
+            raise
+        self._nursery.start_soon(self._until_over, client, space, name)
+        if debit is not None:
+            return space, debit.balance
+        return space, client.key.credits if client.key is not None else None
+
+    def find_space(self, join: str) -> "Space":
+        """The space that a join key opens, which is all that is asked for. Raises NotFound."""
+        return self._registry.find_space(join)
+
     async def charge(
         self, client: Client, what: Literal["run", "space"], subject: str = "", profile: str = ""
     ) -> Debit | None:
@@ -114,15 +142,18 @@ class Admission:
         except RunnerdError as problem:
             log.error("credits could not be given back", extra={"debit": debit.id, "problem": problem.message})
 
-    async def _see_out(self, client: Client, session: "Session", name: object, debit: Debit | None) -> None:
+    async def _until_over(self, client: Client, started: "Session | Space", name: object) -> None:
         try:
             if client.key is None:
-                await session.over.wait()
+                await started.over.wait()
             else:
-                with self._doorkeeper.revocations.watch(client.key, lambda: session.kill("the key was revoked")):
-                    await session.over.wait()
+                with self._doorkeeper.revocations.watch(client.key, lambda: started.kill("the key was revoked")):
+                    await started.over.wait()
         finally:
             self._quota.give_back(name)
+
+    async def _see_out(self, client: Client, session: "Session", name: object, debit: Debit | None) -> None:
+        await self._until_over(client, session, name)
         if session.started is None and session.ended is not None and session.ended.outcome is Outcome.FAILED:
             await self.give_back(debit)
 

@@ -22,7 +22,7 @@ from starlette.requests import Request
 from runnerd import toolchains
 from runnerd.config import Config
 from runnerd.errors import BadRequest, Busy, ConfigError, RunnerdError
-from runnerd.protocols import Adapter, Attach, Start, sessions, ws
+from runnerd.protocols import Adapter, Attach, Start, sessions, spaces, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.resources import folder
 from runnerd.sandbox import slices
@@ -42,6 +42,7 @@ from runnerd.server.listener import Listener, ServeWebSocket, Settings
 from runnerd.server.notify import feed_watchdog, notify, reloading, show_status, stopping
 from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
+from runnerd.server.spaces import SpaceConversation
 from runnerd.server.stream import ConnectionStream
 from runnerd.server.translate import run_of
 from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket
@@ -283,7 +284,15 @@ class Daemon:
             self._registry.find(attach.session)
             await self._converse(stream, head, sessions.SessionAdapter(), attach=attach)
 
-        return {PATH: terminal, ws.PATH: execute_or_widget, sessions.WATCH: watch}
+        async def space(stream: ConnectionStream, head: Head) -> None:
+            key, address = self._doorkeeper.key_in(head), stream.asked.address
+
+            async def converse(transport: WebSocketTransport) -> None:
+                await SpaceConversation(transport, self._admission, self._doorkeeper, self._drain, address, key).run()
+
+            await serve_websocket(stream, head, self._keepalive(), (), converse)
+
+        return {PATH: terminal, ws.PATH: execute_or_widget, sessions.WATCH: watch, spaces.PATH: space}
 
     async def _converse(
         self,
@@ -298,9 +307,11 @@ class Daemon:
         async def converse(transport: WebSocketTransport) -> None:
             await self._conversation(transport, adapter, address, key, attach, once=attach is not None).run()
 
+        await serve_websocket(stream, head, self._keepalive(), subprotocols, converse)
+
+    def _keepalive(self) -> Keepalive:
         http = self._config.http
-        keepalive = Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
-        await serve_websocket(stream, head, keepalive, subprotocols, converse)
+        return Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
 
     def _conversation(
         self,

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runnerd.errors import Busy, NotFound, RunnerdError, TooLarge
-from runnerd.protocols import Start, sessions, ws
+from runnerd.protocols import Start, sessions, spaces, ws
 from runnerd.protocols.fields import Fields
 from runnerd.protocols.terminal import PATH
 from runnerd.sandbox.spec import LimitsMode
@@ -144,7 +144,7 @@ def routes(site: Site) -> list[Route]:
         Route("/api/v1/execute", run, methods=["POST"]),
         Route(sessions.PATH, create_session, methods=["POST"]),
         Route(f"{sessions.PATH}/{{id}}", delete_session, methods=["DELETE"]),
-        *(Route(path, terminal) for path in (PATH, ws.PATH, f"{sessions.WATCH}{{id}}")),
+        *(Route(path, terminal) for path in (PATH, ws.PATH, f"{sessions.WATCH}{{id}}", f"{spaces.PATH}{{name}}/")),
         *(Route(path, page) for path in {"/", *site.assets}),
     ]
 

@@ -115,7 +115,8 @@ class Listener:
         stream.asked = identify(head, stream.peer, self._proxies)
         logs.bind(request=stream.asked.id, client=stream.asked.address)
         self._gate.check_host(head)
-        serve = self._websockets.get(head.path) or self._websockets.get(head.path[: head.path.rfind("/") + 1])
+        folder, _, _ = head.path.rstrip("/").rpartition("/")
+        serve = self._websockets.get(head.path) or self._websockets.get(f"{folder}/")
         if serve is None:
             raise NotFound(f"there is no {head.path} for WebSockets")
         self._gate.check_origin(head)

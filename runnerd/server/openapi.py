@@ -31,6 +31,10 @@ def document() -> dict[str, Any]:
             "/api/v1/openapi.json": _get("This description.", {"200": _answer("OpenAPI 3.1.", {"type": "object"})}),
             "/api/v1/terminal": _websocket("Run programs on terminals, with the subprotocol runnerd.v1."),
             "/ws": _websocket("Run programs by the protocols execute and widget."),
+            "/ws/spaces/{name}/": _websocket(
+                "A shared workspace; the name is a label.",
+                parameters=[{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}],
+            ),
             "/ws/session/{id}": _websocket(
                 "Watch a session, and type into it.",
                 parameters=[

@@ -164,6 +164,12 @@ class BoxRun(Session):
                 if process.mode == "pipes":
                     with trio.move_on_after(DRAIN_SECONDS):
                         await program.drained.wait()
+                program.take_rest()
+                self._exit = process.exit
+                if name == "program" and process.exit is not None and not self._unused(zygote, process, written):
+                    # At once: what is left to do here is nothing that a client waits for.
+                    self._judge(box, process.exit, Outcome.EXITED)
+                    self._conclude()
                 nursery.cancel_scope.cancel()
         finally:
             self._program = self._attention = None
@@ -171,13 +177,17 @@ class BoxRun(Session):
             if program is not None:
                 program.take_rest()
                 program.close()
-        killed = process.exit is None or process.exit.signal == signal.SIGKILL
-        if zygote is not None and killed and self.log.size == written and not zygote.went():
+        if self._unused(zygote, process, written):
             return await self._step(ready, argv, files, name, before)  # anew: nothing of the run has happened
         self._began = True
         if name == "compile":
             box.release(process)
         return process.exit
+
+    def _unused(self, zygote: Zygote | None, process: Process, written: int) -> bool:
+        """Whether what waited was killed before it went on; up to then there were so many bytes of output."""
+        killed = process.exit is None or process.exit.signal == signal.SIGKILL
+        return zygote is not None and killed and self.log.size == written and not zygote.went()
 
     async def _start(
         self, box: Box, zygote: Zygote | None, argv: tuple[str, ...], files: dict[str, bytes] | None

@@ -50,6 +50,7 @@ class Program:
         self._last = b"\n"
         self._closing_input = self._closed_input = False
         self._open = [fd for _, fd in process.outputs]
+        self._over = False
         self._echo = _Echo(process.stdin) if process.mode == "terminal" else None
         for channel, fd in process.outputs:
             nursery.start_soon(self._pump, channel, fd)
@@ -67,6 +68,8 @@ class Program:
                 if patience.cancelled_caught:
                     feed.flush(channel)
                     continue
+            if self._over:
+                return
             for _ in range(BURST):
                 count = self._read(channel, fd, size)
                 if count == 0:
@@ -101,13 +104,17 @@ class Program:
         A read of a terminal that finds nothing has let the kernel deliver everything first. False when there is too
         much of it, or nobody reads it at the moment.
         """
-        return not self._feed.stalled and all(
+        return not (self._feed.stalled or self._over) and all(
             fd not in self._open or any(self._read(channel, fd, READ_MAX) <= 0 for _ in range(BURST))
             for channel, fd in self.process.outputs
         )
 
     def take_rest(self) -> None:
-        """After the program's end: log all that it has written and nobody has read yet. Does not wait."""
+        """After the program's end: log all that it has written and nobody has read yet. Does not wait. Nothing is read
+        any more then, of which the first call makes sure."""
+        if self._over:
+            return
+        self._over = True  # and so the tasks that read stop, when they have their next turn
         for channel, fd in self.process.outputs:
             if fd in self._open:
                 taken = 0

@@ -11,6 +11,7 @@ import trio
 
 from runnerd.config import Config, Profile
 from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
+from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.pool import Kind, Pool, Stock, cold
 from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
@@ -21,6 +22,8 @@ from runnerd.session.kernel import Kernel, Kernels
 from runnerd.session.kinds import kind_for
 from runnerd.session.run import Run, check, environment, grant
 from runnerd.session.session import Session, Stay
+from runnerd.session.shell import tools
+from runnerd.session.space import Space
 from runnerd.toolchains import Plan, Toolchain, Toolchains
 
 log = logging.getLogger("runnerd.session")
@@ -66,6 +69,7 @@ class Registry:
         pool: Pool | None = None,
     ) -> None:
         self.sessions: dict[str, Session] = {}
+        self.spaces: set[Space] = set()
         self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
@@ -147,6 +151,32 @@ class Registry:
         self._begin(session, lambda _: None)
         return session
 
+    async def open_space(self, space_id: str, *, profile: str, owner: str | None) -> Space:
+        """Admit a space, as a run is admitted, and wait until its box is there. `space_id` is one of `new_id`; `owner`
+        is the public key of who makes it.
+
+        Raises Busy, NotFound for a profile, SpaceEnded when its box does not come up.
+        """
+        binds, env = tools(self._toolchains)
+        spec = self._host.spec(grant(self.profile(profile), {}, None), binds=binds)
+        await self._admit(space_id)
+        space = Space(space_id, partial(open_box, self._host, spec), spec, self._config.spaces, owner, env)
+        self.spaces.add(space)
+        self._nursery.start_soon(self._serve_space, space)
+        try:
+            await space.up()
+        except trio.Cancelled:
+            space.kill("nobody waits for it any more")
+            raise
+        return space
+
+    def find_space(self, key: str) -> Space:
+        """The space that this join key opens. Raises NotFound."""
+        for space in self.spaces:
+            if space.opens(key):
+                return space
+        raise NotFound("the join key opens no space: it is wrong, was revoked or has expired, or its space has ended")
+
     def _opening(self, kind: Kind, run: Run) -> Open:
         """Limits of its own make a box that no other run would take."""
         return partial(cold, self._host, kind) if self._pool is None or run.limits else partial(self._pool.box, kind)
@@ -210,12 +240,16 @@ class Registry:
             waiting.cancel()
         for kernel in self._kernels:
             kernel.retire()
+        for space in self.spaces:
+            space.retire()
         with trio.move_on_after(deadline):
             await self._until_empty()
         for session in self.sessions.values():
             session.kill("the daemon stops")
         for kernel in self._kernels:
             kernel.end("the daemon stops")
+        for space in self.spaces:
+            space.kill("the daemon stops")
         await self._until_empty()
 
     async def _until_empty(self) -> None:
@@ -323,6 +357,16 @@ class Registry:
             self._kernels.discard(kernel)
             self._leave(kernel.id)
         log.info("kernel ended", extra={"kernel": kernel.id, "language": kernel.toolchain.id, "reason": kernel.died})
+
+    async def _serve_space(self, space: Space) -> None:
+        try:
+            await space.serve()
+        except Exception:
+            log.exception("space failed unexpectedly", extra={"space": space.id})
+        finally:
+            self.spaces.discard(space)
+            self._leave(space.id)
+        log.info("space ended", extra={"space": space.id, "reason": space.reason})
 
     async def _serve(self, session: Session, leave: Callable[[str], None]) -> None:
         """`leave` gives its place back, if it has one of its own."""

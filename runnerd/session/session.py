@@ -309,7 +309,7 @@ class Session:
             self.feed.start(Started(self.id, self.run.language, self.run.mode, dict(self._times)))
 
     def _tell_state(self, state: State) -> None:
-        if self.state != state:
+        if self.state != state and self.ended is None:
             self.state = state
             self.feed.mark(StateChange(state))
 

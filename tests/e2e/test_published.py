@@ -74,9 +74,9 @@ INPUT = r"""{"type": "input", "data": "user input\n"}"""
 class Keys:
     """What a client of a daemon that wants keys has: its own, and a token made of it."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Daemon, credits: int = 10) -> None:
         state = ["--state-dir", str(daemon.state_dir)]
-        made = json.loads(runnerd("keys", "create", "--credits", "10", "--json", *state))
+        made = json.loads(runnerd("keys", "create", "--credits", str(credits), "--json", *state))
         self.public, self.secret = made["public_key"], made["secret_key"]
 
     def token(self) -> str:

@@ -44,7 +44,7 @@ async def test_split_keeps_streams_apart(host: Host) -> None:
 
 async def test_python_prompts_on_stdout_in_split_mode(host: Host) -> None:
     """And without the support module it does not: that is why there is one."""
-    code = "import sys; name = input('Name: '); print('Hello', name, sys.path[0] == '')"
+    code = "import gc, sys; gc.collect(); name = input('Name: '); print('Hello', name, sys.path[0] == '')"
     support = {"PYTHONPATH": "/opt/runnerd/support/python"}
     for env, stdout in ((support, "Name: Hello Ada True\n"), ({}, "Hello Ada True\n")):
         async with open_box(host, host.spec(Limits())) as box:

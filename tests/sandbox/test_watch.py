@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runnerd.sandbox.spec import Limits, MiB, Outcome
+from runnerd.sandbox.stillness import Clocks
 from runnerd.sandbox.watch import HASTE, Sample, broken, pause, watch
 from tests.sandbox.plainbox import PATIENCE, plain_box
 
@@ -69,6 +70,35 @@ async def test_a_modest_box_and_one_that_is_gone_are_left_alone() -> None:
                 await gone.wait()
             nursery.cancel_scope.cancel()
     assert not any(broken(sample, LIMITS) for sample in samples)
+
+
+async def test_a_box_that_was_only_glanced_at_is_ended_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing runs in it nothing is counted; once something does, it is."""
+    glances = 0
+    samples: list[Sample] = []
+    glanced = trio.Event()
+
+    class Counted(Clocks):
+        def stand(self) -> bool:
+            nonlocal glances
+            still = super().stand()
+            glances = glances + 1 if still else 0
+            if glances == 3:
+                glanced.set()
+            return still
+
+    monkeypatch.setattr("runnerd.sandbox.watch.Clocks", Counted)
+    code = "input(); x = bytearray(b'x') * (300 << 20); input()"
+    with plain_box(["python3", "-c", code], terminal=True) as box:
+
+        async def type_once_it_is_quiet() -> None:
+            await glanced.wait()
+            box.type(b"\n")
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(type_once_it_is_quiet)
+            with trio.fail_after(PATIENCE):
+                assert await watch(box.handles, LIMITS, samples.append) is Outcome.MEMORY
 
 
 async def test_others_have_their_turn_while_a_full_box_is_looked_at() -> None:

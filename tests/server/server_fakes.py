@@ -16,16 +16,18 @@ from trio_websocket import WebSocketConnection, open_websocket_url
 
 from runnerd.config import Config, Profile, parse
 from runnerd.errors import Busy, NotFound, OutOfCredits, Unauthorized, UnknownLanguage
-from runnerd.sandbox.spec import Outcome, Usage, Window
+from runnerd.sandbox.spec import BoxSpec, Outcome, Usage, Window
 from runnerd.server import address
 from runnerd.server.accounts import Accounts
 from runnerd.server.daemon import Daemon
 from runnerd.session.kernel import Kernels
 from runnerd.session.run import Run
 from runnerd.session.session import Stay
+from runnerd.session.space import Space
 from runnerd.session.viewer import Ended, Feed, Started, Viewer
 from runnerd.store import Debit, Rules, StoredKey
 from runnerd.toolchains import Toolchains
+from tests.session.fake_tree import TreeBox
 
 HEAD = struct.Struct(">BIQ")
 
@@ -99,6 +101,9 @@ class FakeRegistry:
         self.full = False
         self.box_starts = True
         self.cancelled = 0
+        self.nursery: trio.Nursery = nursery
+        self.spaces: list[Space] = []
+        self.boxes: list[TreeBox] = []
 
     def adopt(self, config: Config) -> None:
         self.config = config
@@ -145,6 +150,26 @@ class FakeRegistry:
             session.feed.start(session.started)
         return session
 
+    async def open_space(self, space_id: str, *, profile: str, owner: str | None) -> Space:
+        if self.failure is not None:
+            raise self.failure
+        if self.draining:
+            raise Busy("the daemon is stopping", retry_after=3)
+        box = TreeBox()
+        self.boxes.append(box)
+        opening: Any = box.live
+        space = Space(space_id, opening, BoxSpec(), self.config.spaces, owner, {})
+        self.spaces.append(space)
+        self.nursery.start_soon(space.serve)
+        await space.up()
+        return space
+
+    def find_space(self, key: str) -> Space:
+        for space in self.spaces:
+            if space.opens(key):
+                return space
+        raise NotFound("the join key opens no space")
+
     def status(self) -> Any:
         living = sum(each.ended is None for each in self.started)
         boxes = self.config.boxes
@@ -164,8 +189,8 @@ class FakeRegistry:
         self.draining = True
         with trio.move_on_after(deadline):
             await until(lambda: all(each.ended is not None for each in self.started))
-        for each in self.started:
-            each.kill()
+        for each in (*self.started, *self.spaces):
+            each.kill("the daemon stops")
 
 
 class FakeStore:

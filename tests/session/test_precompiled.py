@@ -1,4 +1,4 @@
-"""C++ with precompiled headers: faster, and not a byte of it different.
+"""C and C++ by what is prepared: faster, and not a byte of it different.
 
 Each program is compiled and run with what is prepared and without, and all that it and the compiler do is compared.
 """
@@ -25,7 +25,7 @@ from runnerd.session.run import Run
 from runnerd.session.viewer import Ended
 
 LANGUAGES = toolchains.load()
-CPP = LANGUAGES.get("cpp")
+CPP, C = LANGUAGES.get("cpp"), LANGUAGES.get("c")
 PATIENCE = 120.0
 
 pytestmark = [
@@ -96,6 +96,30 @@ SAYS = {
 }
 """What it has something to say of."""
 
+STDIO = "#include <stdio.h>\n"
+OF_C = {
+    "hello": STDIO + 'int main(void) { puts("hello"); return 4; }\n',
+    "mathematics": STDIO + '#include <math.h>\nint main(int n, char **_) { printf("%f", sin(n) + pow(n, .5)); }\n',
+    "threads": "#include <pthread.h>\nvoid *f(void *p) { return p; }\nint main(void) { pthread_t t;"
+    " pthread_create(&t, 0, f, 0); return pthread_join(t, 0); }\n",
+    "assembler": 'int main(void) { int x; __asm__("mov $5, %0" : "=r"(x)); return x; }\n',
+    "crash": "int main(void) { *(volatile int *)0 = 1; }\n",
+    "sections": 'char text[] __attribute__((section("mine"))) = "x"; extern char __start_mine[];\n'
+    "int main(void) { return __start_mine[0]; }\n",
+    "common": "int x; extern int x; int main(void) { return x; }\n",
+    "dated": STDIO + 'int main(void) { puts(__FILE__); printf("%zu", sizeof __DATE__); }\n',
+    "warning": "int main(void) { int unused; }\n",
+    "error": "int main(void) { return nothing; }\n",
+    "undefined reference": "int f(void);\nint main(void) { return f(); }\n",
+    "twice": 'int f(void) { return 1; }\n__asm__(".globl f\\nf: ret");\nint main(void) { return f(); }\n',
+    "bad assembler": 'int main(void) { __asm__("bogus %eax"); }\n',
+    "assembler warns": 'int main(void) { __asm__(".warning \\"careful\\""); }\n',
+    "dangerous": STDIO + "int main(void) { char b[L_tmpnam]; return tmpnam(b) == b; }\n",
+    "no main": "int f(void) { return 1; }\n",
+    "missing header": '#include "nosuch.h"\n',
+}
+"""Silent ones and others."""
+
 COLOURED = ("undeclared", "template", "warnings", "deprecated", "undefined reference", "hint", "not UTF-8")
 """Those that are tried in a terminal as well, where the compiler uses colours and looks at the width."""
 
@@ -103,7 +127,8 @@ COLOURED = ("undeclared", "template", "warnings", "deprecated", "undefined refer
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory, host: Host) -> Path:
     base = tmp_path_factory.mktemp("prepared")
-    trio.run(prepare, host, CPP, base)
+    for toolchain in (CPP, C):
+        trio.run(prepare, host, toolchain, base)
     return base
 
 
@@ -125,7 +150,7 @@ async def finish(registry: Registry, run: Run) -> Told:
     while not isinstance(event := await viewer.next(), Ended):
         if isinstance(event, Chunk):
             written[event.channel] += event.data
-    out, err = (re.sub(rb"/tmp/cc\w+\.o|0x\w+", b"RANDOM", written[each]) for each in ("stdout", "stderr"))
+    out, err = (re.sub(rb"/tmp/cc\w+\.[os]|0x\w+", b"RANDOM", written[each]) for each in ("stdout", "stderr"))
     return event.outcome.value, event.code, event.signal, out, err
 
 
@@ -159,6 +184,22 @@ async def test_words_of_the_compiler_are_the_same(host: Host, base: Path, name: 
     fast, plain = await both(host, base, Run("cpp", {"": code}, mode=mode, window=Window(24, 60)))
     assert fast == plain
     assert plain[3] + plain[4]
+
+
+@pytest.mark.parametrize("mode", ["pipes", "terminal"])
+@pytest.mark.parametrize("name", OF_C)
+async def test_c_is_the_same(host: Host, base: Path, name: str, mode: Mode) -> None:
+    fast, plain = await both(host, base, Run("c", {"": OF_C[name].encode()}, mode=mode, window=Window(24, 60)))
+    assert fast == plain
+
+
+async def test_c_is_linked_by_the_faster_linker(host: Host, base: Path) -> None:
+    """Without this, all of the above could hold of what is not used."""
+    code = OF_C["hello"].encode()
+    async with registering(host, base) as registry:
+        look = ("sh", "-c", "sh /opt/runnerd/support/gcc gcc -o x main.c && readelf -p .note.gnu.gold-version x")
+        told = await finish(registry, Run("c", {"main.c": code}, argv=look, mode="pipes"))
+    assert b"gold" in told[3]
 
 
 def test_all_that_it_was_made_of_is_watched(base: Path) -> None:

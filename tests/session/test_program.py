@@ -259,13 +259,23 @@ async def test_all_output_before_the_end_is_taken_and_drained_tells_that_nothing
     async with bench("pipes") as b:
         os.write(b.stdout, b"x" * 65536)
         os.write(b.stderr, b"\xe2")
-        b.program.take_rest()
-        assert b.feed.log.end == 65537
         os.dup2(b.stdin, b.stdout)
         assert not b.program.drained.is_set()
         os.dup2(b.stdin, b.stderr)
         await b.program.drained.wait()
         b.program.take_rest()
+        assert b.feed.log.end == 65537
+
+
+async def test_what_comes_after_the_end_is_not_logged() -> None:
+    """From whoever still has the descriptors, though the tasks that read them have not been cancelled yet."""
+    async with bench("pipes") as b:
+        await trio.testing.wait_all_tasks_blocked()
+        os.write(b.stdout, b"before")
+        b.program.take_rest()
+        os.write(b.stdout, b"after")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert b.feed.log.end == 6
 
 
 async def test_what_a_terminal_has_not_delivered_yet_is_taken_too() -> None:

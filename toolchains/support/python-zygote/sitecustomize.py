@@ -7,9 +7,11 @@ that there is no program.
 Then it forgets itself, as if it had never been here: whoever is the next `sitecustomize` on sys.path was imported.
 """
 
+import gc
 import os
 import sys
 
+del sys.modules["gc"]
 _folder = os.path.dirname(__file__)
 _rest = os.environ["PYTHONPATH"].removeprefix(_folder).removeprefix(":")
 if _rest:
@@ -25,6 +27,15 @@ try:  # noqa: SIM105  contextlib is a module that a fresh start has not imported
 except ImportError:
     pass
 
+# The end of an interpreter looks through all that there is, three times: it need not look at what was there before the
+# program. Nothing but the module gc can tell. The names of __main__ are the program's, though, and left out: what is
+# empty while all is looked through is forgotten, and found again with its first name.
+_names = sys.modules["__main__"].__dict__
+_kept = _names.copy()
+_names.clear()
+gc.collect()
+gc.freeze()
+_names.update(_kept)
 os.write(60, b"w")
 _head, _, _packet = os.read(60, 1 << 18).partition(b"\0")
 if not _head:
@@ -34,6 +45,8 @@ os.close(60)
 _count, _, _size = _head.partition(b":")
 _end = len(_packet) - int(_size or 0)
 _words = _packet[:_end].split(b"\0")[:-1]
+if not _size or b"gc" in _packet[_end:]:
+    gc.unfreeze()
 if _size:
     _file = os.open(_words.pop(), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     os.write(_file, _packet[_end:])

@@ -34,6 +34,8 @@ if os.isatty(0) and os.isatty(1):
         return buffer
 
     _reader = _Reader(_read_line)
+    # The pointer below does not count, and once this module is forgotten only a cycle would hold it.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_reader))
     _pointer = ctypes.c_void_p.in_dll(ctypes.pythonapi, "PyOS_ReadlineFunctionPointer")
     _pointer.value = ctypes.cast(_reader, ctypes.c_void_p).value
 

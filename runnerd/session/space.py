@@ -1,0 +1,263 @@
+"""A space: one box that outlives its connections, with a file tree, a terminal, a join key and members."""
+
+import logging
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+
+import trio
+
+from runnerd.config import Spaces as Settings
+from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
+from runnerd.sandbox.box import Box
+from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
+from runnerd.session.shell import ShellRun
+from runnerd.session.workspace import Workspace
+
+log = logging.getLogger("runnerd.session")
+
+WARNING = 60.0
+"""Seconds before the end of an idle space, or of one that has lived its time, at which members are told."""
+
+Open = Callable[[], AbstractAsyncContextManager[Box]]
+
+
+class SpaceEnded(RunnerdError):
+    """The space is over, and all that was in it is gone."""
+
+    code, status, close = "space_ended", 410, 4410
+
+
+class Space:
+    """`serve` runs it, in a box of `spec` that `open` gives; everything else may be called once it is `up`.
+
+    `owner` is the public key of who made it, None where no key was needed; `env` are variables of its programs. `over`
+    is set when its box is gone, and `reason` says why.
+    """
+
+    def __init__(
+        self, id: str, open: Open, spec: BoxSpec, settings: Settings, owner: str | None, env: Mapping[str, str]
+    ) -> None:
+        self.id, self.owner = id, owner
+        self.members: list[Member] = []
+        self.over = trio.Event()
+        self.reason = ""
+        self.run: ShellRun | None = None
+        self._open, self._settings, self._env = open, settings, env
+        limits = spec.limits
+        self._wall, self._idle = limits.wall or math.inf, limits.idle or math.inf
+        self._spec = replace(spec, limits=replace(limits, wall=0.0, idle=0.0))
+        self._life = trio.CancelScope()
+        self._up = trio.Event()
+        self._stirred = trio.Event()
+        self._began = self._active = self._deserted = trio.current_time()
+        self._retiring = False
+        self._runs = 0
+        self._box: Box | None = None
+        self._files: Workspace | None = None
+        self.renew_key()
+
+    # --- who is in it ----------------------------------------------------------------------------------------------
+
+    def renew_key(self) -> str:
+        """Let nobody in any more by the join key there was; the new one is as good as unguessable: 128 bits."""
+        node, _, _ = self.id.partition("-")
+        self.key = f"{node}-{secrets.token_hex(16)}"
+        self._key_until = trio.current_time() + (self._settings.join_valid or math.inf)
+        return self.key
+
+    def opens(self, key: str) -> bool:
+        """Whether this is the join key, and still good."""
+        same = secrets.compare_digest(self.key.encode(), key.encode())
+        return same and not self.reason and trio.current_time() < self._key_until
+
+    def join(self, user: str, color: str, *, host: bool) -> Member:
+        """Come in, and see the terminal of the program that runs. `leave` must follow. Raises Busy, SpaceEnded."""
+        self._refuse_when_over()
+        if len(self.members) >= self._settings.members:
+            raise Busy(f"{len(self.members)} members are in this space", retry_after=10, hint="one must leave first")
+        member = Member(free_name(user, self.members), color, host=host)
+        self.members.append(member)
+        if self.run is not None:
+            member.show(self.run.viewer())
+        self._tell(Came(member), member)
+        self.stir()
+        return member
+
+    def leave(self, member: Member) -> None:
+        self.members.remove(member)
+        member.close()
+        self._tell(Left(member), member)
+        self._deserted = trio.current_time()
+        self.stir()
+
+    def changed(self, member: Member, change: Change, path: str, to: str | None = None) -> None:
+        """Tell all others what `member` did to the tree."""
+        self._tell(Changed(member, change, path, to), member)
+
+    def stir(self) -> None:
+        """Something was done: the space is not idle."""
+        self._active = trio.current_time()
+        self._stirred.set()
+
+    # --- what is in it ---------------------------------------------------------------------------------------------
+
+    async def up(self) -> None:
+        """Wait until its box is there. Raises SpaceEnded with the reason when it does not come up."""
+        await self._up.wait()
+        self._refuse_when_over()
+
+    @property
+    def files(self) -> Workspace:
+        """Raises SpaceEnded."""
+        self._refuse_when_over()
+        assert self._files is not None
+        return self._files
+
+    def write(self, member: Member, path: str, data: bytes) -> None:
+        """As Workspace.write; the others are told when it is written, `member` when it cannot be. Raises SpaceEnded."""
+
+        def told(problem: RunnerdError | None) -> None:
+            if problem is None:
+                self.changed(member, "write", path)
+            else:
+                member.tell(Refused(problem))
+
+        self.files.write(path, data, told)
+
+    async def shell(self, member: Member, text: str) -> None:
+        """Start a command line; or, while a program runs, give it a line. Raises Forbidden, BadRequest, SpaceEnded."""
+        self._refuse_typing(member)
+        if self.run is not None:
+            await self.run.type(text.encode() + b"\n")
+            return
+        self._refuse_when_over()
+        assert self._box is not None
+        self._runs += 1
+        id, settled = f"{self.id}.{self._runs}", self.files.settled
+        self.run = run = ShellRun(id, self._box, self._spec, text, self._env, settled, self._run_over)
+        for each in self.members:
+            each.show(run.viewer())
+        self._nursery.start_soon(self._serve_run, run)
+
+    async def press(self, member: Member, key: bytes) -> None:
+        """A key for the program that runs. Raises Forbidden, NotFound, BadRequest."""
+        await self._running(member).write(key)
+
+    def kill_program(self, member: Member) -> None:
+        """End the program that runs, with all that it has started. Raises Forbidden, NotFound."""
+        self._running(member).kill("killed by a member")
+
+    # --- its life --------------------------------------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Run it to its end. Returns when its box is gone."""
+        try:
+            with self._life:
+                async with self._open() as self._box:
+                    await self._live(self._box)
+        except RunnerdError as problem:
+            self.reason = self.reason or problem.message
+        finally:
+            self.reason = self.reason or "the daemon has stopped"
+            self._tell(Over(self.error()))
+            self._up.set()
+            self.over.set()
+
+    def kill(self, reason: str) -> None:
+        """End it at once, and all in it. Does not wait."""
+        self.reason = self.reason or reason
+        if self._box is not None:
+            self._box.kill()
+        self._life.cancel()
+
+    def retire(self) -> None:
+        """End it when its program has come to its end: at once when there is none."""
+        self._retiring = True
+        if self.run is None:
+            self.kill("the daemon stops")
+
+    def error(self) -> SpaceEnded:
+        return SpaceEnded(f"the space has ended: {self.reason}", hint="init makes a new one")
+
+    async def _live(self, box: Box) -> None:
+        await box.alive()
+        self._files = Workspace(box)
+        self._began = self._active = self._deserted = trio.current_time()
+        async with trio.open_nursery() as self._nursery:
+            self._up.set()
+            self._nursery.start_soon(self._files.run)
+            self._nursery.start_soon(self._keep_time)
+            await box.ended.wait()
+            if box.exceeded is not None:
+                self.reason = self.reason or f"it was over its limit of {box.exceeded.value}"
+            elif box.failure is not None:
+                self.reason = self.reason or box.failure.message
+            self._nursery.cancel_scope.cancel()
+
+    async def _serve_run(self, run: ShellRun) -> None:
+        try:
+            await run.serve()
+        except Exception:
+            log.exception("a space's program failed unexpectedly", extra={"space": self.id})
+            run.abort(Outcome.FAILED, "something went wrong inside the daemon; its log tells what")
+        finally:
+            run.abort(Outcome.KILLED, "the space has ended")
+
+    def _run_over(self) -> None:
+        self.run = None
+        self.stir()
+        if self._retiring:
+            self.kill("the daemon stops")
+
+    async def _keep_time(self) -> None:
+        warned = ""
+        while True:
+            seconds, reason = self._left()
+            if seconds <= 0:
+                self.kill(reason)
+            if self.members and seconds <= WARNING and reason != warned:
+                warned = reason
+                self._tell(Warned(f"the space ends in {seconds:.0f} s: {reason}", round(seconds, 1)))
+            elif seconds > WARNING:
+                warned = ""
+            self._stirred = trio.Event()
+            with trio.move_on_after(seconds - WARNING if seconds > WARNING else seconds):
+                await self._stirred.wait()
+
+    def _left(self) -> tuple[float, str]:
+        """How many seconds are left, and what ends it then."""
+        now = trio.current_time()
+        active = max(self._active, self.run.feed.active if self.run is not None else -math.inf)
+        left = [
+            (self._began + self._wall - now, f"it has lived for {self._wall:g} s"),
+            (active + self._idle - now, f"there was no input or output for {self._idle:g} s"),
+        ]
+        if not self.members:
+            left.append((self._deserted + self._settings.grace - now, "nobody came back"))
+        return min(left)
+
+    # --- inner workings --------------------------------------------------------------------------------------------
+
+    def _tell(self, news: News, but: Member | None = None) -> None:
+        for member in self.members:
+            if member is not but:
+                member.tell(news)
+
+    def _running(self, member: Member) -> ShellRun:
+        self._refuse_typing(member)
+        if self.run is None:
+            raise NotFound("no program runs", hint="start one by shell", code="not_running")
+        return self.run
+
+    def _refuse_typing(self, member: Member) -> None:
+        self.stir()
+        if self._settings.host_only and not member.host:
+            raise Forbidden("only the host of this space may use its terminal")
+
+    def _refuse_when_over(self) -> None:
+        if self.reason:
+            raise self.error()

@@ -1,0 +1,81 @@
+"""A box without a kernel behind it that holds files and starts nothing, so that a space can be looked at by itself."""
+
+import errno
+import os
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+import trio
+
+from runnerd.errors import BoxError, BrokenBox, InitRefused
+from runnerd.sandbox.keeper import Used
+from runnerd.sandbox.spec import Launch, Outcome
+from runnerd.sandbox.wire import Entry
+
+
+class TreeBox:
+    """`files` by path. `problem` is what it does not come up by."""
+
+    def __init__(self, problem: BoxError | None = None) -> None:
+        self.files: dict[str, bytes] = {}
+        self.writes: list[str] = []
+        self.may_write = trio.Event()
+        self.may_write.set()
+        self.ended = trio.Event()
+        self.exceeded: Outcome | None = None
+        self.failure: BrokenBox | None = None
+        self.handles = None
+        self.problem = problem
+        self.reaped = False
+
+    @asynccontextmanager
+    async def live(self) -> AsyncGenerator["TreeBox"]:
+        try:
+            yield self
+        finally:
+            self.kill()
+            self.reaped = True
+
+    async def alive(self) -> None:
+        await trio.lowlevel.checkpoint()
+        if self.problem is not None:
+            raise self.problem
+
+    def kill(self, exceeded: Outcome | None = None) -> None:
+        self.exceeded = self.exceeded or exceeded
+        self.ended.set()
+
+    def used(self) -> Used:
+        return Used()
+
+    async def write(self, path: str, data: bytes) -> None:
+        self.writes.append(path)
+        await self.may_write.wait()
+        if self.ended.is_set():
+            raise BrokenBox("the box has ended")
+        if path.startswith("full/"):
+            raise InitRefused("write", errno.ENOSPC, path)
+        self.files[path] = data
+
+    async def write_all(self, files: Mapping[str, bytes]) -> None:
+        for path, data in files.items():
+            await self.write(path, data)
+
+    async def mkdir(self, path: str) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def open(self, path: str) -> int:
+        await trio.lowlevel.checkpoint()
+        if path not in self.files:
+            raise InitRefused("open", errno.ENOENT, path)
+        fd = os.memfd_create("file")
+        os.pwrite(fd, self.files[path], 0)
+        return fd
+
+    async def list(self, path: str) -> list[Entry]:
+        await trio.lowlevel.checkpoint()
+        return [Entry(name, len(data), 0, 0o100644) for name, data in self.files.items()]
+
+    async def start(self, launch: Launch) -> None:
+        await trio.lowlevel.checkpoint()
+        raise InitRefused("start", errno.ENOENT, launch.argv[0])

@@ -1,0 +1,4 @@
+import helper
+
+listed = [[]]
+helper.tell(listed, globals())
