@@ -27,7 +27,10 @@ def arguments(spec: BoxSpec, etc: str, tools: str) -> list[str]:
     ]
     for bind in spec.binds:
         arguments += ["--ro-bind", bind.source, bind.target]
-    arguments += ["--proc", "/proc", "--dev", "/dev"]
+    arguments += ["--proc", "/proc"]
+    for path in spec.masked:
+        arguments += ["--ro-bind", "/dev/null", path]  # a device, on a mount that has none: EACCES
+    arguments += ["--dev", "/dev"]
     if owned_work:
         arguments += _tmpfs("/dev/shm", limits.shm, "1777")
         arguments += _tmpfs(spec.work, limits.work, "0700")

@@ -46,6 +46,12 @@ ETC_TEXT = {
     "gai.conf": "",
 }
 
+MASKED = tuple(
+    f"/proc/{name}" for name in ("cmdline", "config.gz", "diskstats", "interrupts", "keys", "modules", "partitions")
+)
+"""What tells of the host's boot, kernel, devices and load, and no ordinary program reads. Other files of /proc that do
+can be opened by the host's root alone. Each costs a mount, so that there are few."""
+
 
 @dataclass(frozen=True, slots=True)
 class Host:
@@ -98,6 +104,7 @@ class Host:
             binds=tuple(Bind(self._shown.readable(source), target) for source, target in binds),
             filters=self.filters,
             landlock=("/tmp", "/dev", "/proc") if widget else ("/work", "/tmp", "/dev", "/proc"),
+            masked=tuple(filter(os.path.exists, MASKED)),
             work="/tmp/work" if widget else "/work",
             processes_end=widget,
         )

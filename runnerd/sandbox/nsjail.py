@@ -50,6 +50,7 @@ def configuration(spec: BoxSpec, etc: str, tools: str) -> Configuration:
             _read_only(tools, "/opt/runnerd"),
             *(_read_only(bind.source, bind.target) for bind in spec.binds),
             {"dst": "/proc", "fstype": "proc", "rw": True, "nosuid": True, "nodev": True, "noexec": True},
+            *({**_read_only("/dev/null", path), "is_dir": False, "noexec": True} for path in spec.masked),
             *_dev(),
             _tmpfs("/dev/shm", limits.shm if owned_work else 4096, "1777", rw=owned_work),
             *([_tmpfs(spec.work, limits.work, "0700")] if owned_work else []),

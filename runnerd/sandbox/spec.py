@@ -63,7 +63,8 @@ class BoxSpec:
 
     `work` is where the program's files live: a tmpfs of its own, or a folder inside /tmp (profile `widget`), which
     then shares /tmp's size. `filters` are BPF programs (see seccomp.py), loaded in order by init; `landlock` lists
-    the only folders that may be written (() = no Landlock layer). `processes_end`: a box that meets its process limit
+    the only folders that may be written (() = no Landlock layer); `masked` lists files of /proc that tell of the host
+    and cannot be opened, which must exist. `processes_end`: a box that meets its process limit
     ends (held by cgroup limits only); otherwise fork gives EAGAIN, and the program goes on.
     """
 
@@ -71,6 +72,7 @@ class BoxSpec:
     binds: tuple[Bind, ...] = ()
     filters: tuple[bytes, ...] = ()
     landlock: tuple[str, ...] = ("/work", "/tmp", "/dev", "/proc")
+    masked: tuple[str, ...] = ()
     work: str = "/work"
     processes_end: bool = False
     hostname: str = "box"

@@ -13,8 +13,13 @@ log = logging.getLogger("runnerd.server")
 
 def told(problem: Exception) -> RunnerdError:
     """What a client may hear of `problem`. Unexpected ones and the host's own are logged with their traceback, under a
-    reference that the client gets."""
+    reference that the client gets.
+
+    A RunnerdError loses its traceback and context: their frames hold what the client sent and whoever keeps the error,
+    and all of them would keep each other until the interpreter's next full collection.
+    """
     if isinstance(problem, RunnerdError) and not isinstance(problem, SetupError | ConfigError):
+        problem.__traceback__ = problem.__context__ = None
         return problem
     reference = secrets.token_hex(4)
     log.error("unexpected error", exc_info=problem, extra={"reference": reference})

@@ -85,7 +85,7 @@ class Feed:
     """A session's log and events, and who reads them.
 
     `limit` is the most bytes of output in all (0: any number); `over` is called once when a program writes more,
-    `deserted` when the last viewer has left. `active` is trio's time of the last output or input.
+    `deserted` when the last viewer has left; after Ended, neither. `active` is trio's time of the last output or input.
     """
 
     def __init__(self, limit: int, over: Callable[[], None], deserted: Callable[[], None]) -> None:
@@ -159,6 +159,9 @@ class Feed:
         """An event that comes after all output up to now, and before all later output."""
         if isinstance(event, Ended):
             self.log.finish()
+            # The session that they belong to has this feed as well: the two would keep each other, and with them all of
+            # a client's code, until the interpreter's next full collection.
+            self._over = self._deserted = _nobody
         self._marks.append((self.log.end, event))
         self._marked += 1
         self._wake()
@@ -294,3 +297,7 @@ class Viewer:
         self._over = True
         self.wake()
         self._feed.detach(self)
+
+
+def _nobody() -> None:
+    """Who is told when the session has ended."""

@@ -14,7 +14,7 @@ import pytest
 import trio
 
 from runnerd.sandbox.box import Box, open_box
-from runnerd.sandbox.host import Host
+from runnerd.sandbox.host import MASKED, Host
 from runnerd.sandbox.spec import BoxSpec, Launch, Limits
 from tests.sandbox.running import ENV, finish, run
 
@@ -134,6 +134,44 @@ async def test_what_would_be_there_if_it_were_shown(host: Host, spec: BoxSpec, t
         assert seen not in (await run(host, *look, spec=spec)).stdout
         shown = await run(host, *look, spec=spec, recipe=showing(host, spec, folder, path))
         assert seen in shown.stdout.split()
+
+
+OPEN = """
+import errno, sys
+try:
+    open(sys.argv[1], "rb").read()
+    print("read")
+except OSError as problem:
+    print(errno.errorcode[problem.errno])
+"""
+
+
+@pytest.mark.parametrize("path", MASKED)
+async def test_files_of_proc_that_tell_of_the_host_are_masked(host: Host, spec: BoxSpec, path: str) -> None:
+    if not Path(path).exists():
+        pytest.skip(f"this kernel has no {path}")
+    look = ("python3", "-c", OPEN, path)
+    assert (await run(host, *look, spec=spec)).stdout == "EACCES\n"
+    rest = tuple(each for each in spec.masked if each != path)
+    assert (await run(host, *look, spec=replace(spec, masked=rest))).stdout == "read\n"
+
+
+async def test_what_programs_read_of_proc_is_there(host: Host) -> None:
+    """What interpreters, top and ps look at."""
+    paths = (
+        "cpuinfo",
+        "meminfo",
+        "stat",
+        "uptime",
+        "loadavg",
+        "version",
+        "mounts",
+        "filesystems",
+        "self/maps",
+        "sys/vm/overcommit_memory",
+    )
+    ran = await run(host, "cat", *(f"/proc/{path}" for path in paths))
+    assert ran.stderr == ""
 
 
 def exposed(host: Host, spec: BoxSpec, *argv: str) -> str:

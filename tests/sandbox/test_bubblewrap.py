@@ -48,3 +48,10 @@ def test_binds_are_read_only() -> None:
 @pytest.mark.parametrize("namespace", ["user", "pid", "net", "ipc", "uts", "cgroup"])
 def test_every_namespace_is_private(namespace: str) -> None:
     assert f"--unshare-{namespace}" in arguments(BoxSpec(), "/e", "/t")
+
+
+def test_masks_lie_on_proc() -> None:
+    words = arguments(BoxSpec(masked=("/proc/cmdline",)), "/e", "/t")
+    at = words.index("/proc/cmdline")
+    assert words[at - 2 : at] == ["--ro-bind", "/dev/null"]
+    assert words.index("--proc") < at

@@ -77,6 +77,15 @@ def test_every_namespace_is_private(namespace: str) -> None:
     assert configuration(BoxSpec(), "/e", "/t")[f"clone_new{namespace}"] is True
 
 
+def test_masks_lie_on_proc_and_cannot_be_opened() -> None:
+    mounts = configuration(BoxSpec(masked=("/proc/cmdline",)), "/e", "/t")["mount"]
+    at = [mount["dst"] for mount in mounts].index("/proc/cmdline")
+    assert mounts[at]["src"] == "/dev/null"
+    assert mounts[at]["nodev"]
+    assert not mounts[at].get("rw")
+    assert "/proc" in [mount["dst"] for mount in mounts[:at]]
+
+
 def test_a_path_that_is_not_utf_8_is_refused() -> None:
     spec = replace(BoxSpec(), binds=(Bind("/host/\udcff", "/opt/node"),))
     with pytest.raises(SetupError, match="not UTF-8"):

@@ -296,15 +296,30 @@ async def test_a_body_that_grows_too_large_is_refused() -> None:
                 await send({"type": "http.response.body", "body": b""})
                 return
 
-    async def body(pieces: int) -> AsyncIterator[bytes]:
-        for _ in range(pieces):
-            yield b"x" * 4
+    class Body(httpx.AsyncByteStream):
+        """No generator: httpx does not close what it has not read to its end."""
+
+        def __init__(self, pieces: int) -> None:
+            self._left = pieces
+
+        def __aiter__(self) -> "Body":
+            return self
+
+        async def __anext__(self) -> bytes:
+            if not self._left:
+                raise StopAsyncIteration
+            self._left -= 1
+            return b"x" * 4
+
+    def post(pieces: int) -> httpx.Request:
+        headers = {"Host": "localhost:8080"}
+        return httpx.Request("POST", "http://localhost:8080/", headers=headers, stream=Body(pieces))
 
     transport = httpx.ASGITransport(_Guard(app, site(body_size=10)))
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as client:
-        assert (await client.post("/", content=body(2))).status_code == 200
+        assert (await client.send(post(2))).status_code == 200
         read.clear()
-        check_error(await client.post("/", content=body(10)), 413, "too_large")
+        check_error(await client.send(post(10)), 413, "too_large")
         assert read == [4, 4]
 
 

@@ -1,8 +1,9 @@
 """POST /api/v1/execute: one answer, or an event stream, through a real listener; and on a clock that jumps."""
 
+import gc
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from starlette.requests import Request
 from runnerd.config import Auth, Config
 from runnerd.errors import Busy, OutOfCredits
 from runnerd.protocols import Adapter
+from runnerd.protocols.execute import Collector, StreamAdapter
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
@@ -412,6 +414,45 @@ async def test_an_error_after_a_heartbeat_is_an_event(autojump_clock: trio.testi
         "execution_time": 0,
         "id": "mine",
     }
+
+
+def of_requests() -> set[object]:
+    """What lives that belongs to one request."""
+    return {each for each in gc.get_objects() if isinstance(each, Collector | StreamAdapter | Conversation)}
+
+
+@pytest.fixture
+def kept() -> Iterator[Callable[[], set[object]]]:
+    """What is there of requests since, in an interpreter that collects no cycles meanwhile."""
+    gc.collect()
+    gc.disable()
+    before = of_requests()
+    yield lambda: of_requests() - before
+    gc.enable()
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/event-stream"])
+async def test_a_refused_body_is_kept_by_nobody(tmp_path: Path, kept: Callable[[], set[object]], accept: str) -> None:
+    """Nor until the interpreter's next full collection, which may be long after many large ones."""
+    async with asking(tmp_path) as (_, client):
+        for content in ("{", "[]", '{"language": 7}', json.dumps({**RUN, "language": "klingon"})):
+            assert (await client.post(PATH, content=content, headers={"Accept": accept})).status_code == 400
+            assert not kept(), content
+
+
+async def test_what_waited_and_was_refused_is_kept_by_nobody(
+    autojump_clock: trio.testing.MockClock, kept: Callable[[], set[object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(FakeRegistry):
+        async def start(self, *words: Any, **more: Any) -> FakeSession:
+            await trio.sleep(HEARTBEAT * 1.5)
+            raise Busy("no box became free", retry_after=2)
+
+    monkeypatch.setattr("test_oneshot.FakeRegistry", Slow)
+    async with streaming() as (_, exchange):
+        pass
+    assert b"busy" in exchange.body
+    assert not kept()
 
 
 async def test_a_client_that_leaves_a_stream_ends_its_run(autojump_clock: trio.testing.MockClock) -> None:

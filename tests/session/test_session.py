@@ -1,8 +1,10 @@
 """Sessions over fake boxes: outcomes, order, timers (on trio's autojump clock)."""
 
+import gc
 import os
 import signal
 import tty
+import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -76,6 +78,27 @@ async def silent(inside: Inside) -> None:
 
 async def until_begun(viewer: Viewer) -> None:
     assert isinstance(await viewer.next(), Started)
+
+
+async def test_what_has_ended_is_kept_by_nobody(world: World) -> None:
+    """Nor until the interpreter's next full collection: a client's code is part of it, which may be large."""
+
+    async def program(inside: Inside) -> int:
+        return 0
+
+    async def run() -> weakref.ref[Session]:
+        async with serving(world, program) as (session, viewer):
+            await ended(viewer)
+            viewer.close()
+        return weakref.ref(session)
+
+    gc.disable()
+    try:
+        session = await run()
+        await trio.testing.wait_all_tasks_blocked()
+        assert session() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_run_from_its_start_to_its_end(world: World) -> None:
