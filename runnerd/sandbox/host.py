@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -51,6 +52,12 @@ MASKED = tuple(
 )
 """What tells of the host's boot, kernel, devices and load, and no ordinary program reads. Other files of /proc that do
 can be opened by the host's root alone. Each costs a mount, so that there are few."""
+
+
+@cache
+def _masked() -> tuple[str, ...]:
+    """Those that this kernel has."""
+    return tuple(filter(os.path.exists, MASKED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +111,7 @@ class Host:
             binds=tuple(Bind(self._shown.readable(source), target) for source, target in binds),
             filters=self.filters,
             landlock=("/tmp", "/dev", "/proc") if widget else ("/work", "/tmp", "/dev", "/proc"),
-            masked=tuple(filter(os.path.exists, MASKED)),
+            masked=_masked(),
             work="/tmp/work" if widget else "/work",
             processes_end=widget,
         )
