@@ -122,7 +122,8 @@ def test_a_flood_nobody_reads_is_held(daemon: Daemon) -> None:
 
 def test_typing_at_a_program_that_does_not_read(daemon: Daemon) -> None:
     """What it does not read waits, up to a bound; more is an error of that stream alone."""
-    with dial(daemon) as client, dial(daemon) as other:
+    # Of what the terminal echoes the client keeps any amount: else it would stop reading while it writes all this.
+    with dial(daemon, max_queue=None) as client, dial(daemon) as other:
         start(client, "sleep", "1000")
         before = resident(daemon.pid)
         for _ in range(10):

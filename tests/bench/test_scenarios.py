@@ -10,7 +10,7 @@ from tests.e2e.serving import LIMITS
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(300)]
 
-TINY = Effort(runs=2, seconds=0.05, typists=3, boxes=3)
+TINY = Effort(runs=2, seconds=0.5, typists=3, boxes=3)
 
 PEERS = ("docker: ", "ttyd: ")
 """What many a machine lacks; all else is there where the tests run."""
