@@ -59,6 +59,13 @@ SIGNALS = 16
 ECHOES = 2
 """Events that are sent from the reader's task after one input: the echo, and what shows that no more has come."""
 
+KEYS = 256
+"""Bytes of one input whose echo is sent from the reader's task. More may fill the connection, and a client that writes
+much without reading would wait for us as we for it."""
+
+LATE = 64
+"""Errors that may wait for their turn to be sent before the reader waits as well."""
+
 REMEMBERED = 1024
 """Ended streams whose late commands are ignored: the client could not know yet."""
 
@@ -129,6 +136,7 @@ class Conversation:
         self._streams: dict[int, _Stream] = {}
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
         self._sends = 0
+        self._late = 0
 
     async def run(self) -> None:
         """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
@@ -199,7 +207,18 @@ class Conversation:
                     raise AssertionError("handled by the reader")
         except Exception as problem:
             stream = getattr(command, "stream", None)
-            await self._tell(Failed(stream, told(problem), over=stream not in self._streams))
+            failed = Failed(stream, told(problem), over=stream not in self._streams)
+            if self._sends and self._late < LATE:  # the send that is under way may be stuck
+                self._late += 1
+                self._nursery.start_soon(self._tell_late, failed)
+            else:
+                await self._tell(failed)
+
+    async def _tell_late(self, failed: Failed) -> None:
+        try:
+            await self._tell(failed)
+        finally:
+            self._late -= 1
 
     def _admit(self, command: Start) -> _Stream:
         number = command.stream
@@ -249,7 +268,7 @@ class Conversation:
 
         Not while a send is under way, which may be stuck: the reader must stay free for the next command.
         """
-        viewer = stream.viewer if self._sends == 0 else None
+        viewer = stream.viewer if self._sends == 0 and len(data) <= KEYS else None
         await session.write(data, viewer)
         if viewer is None:
             return
