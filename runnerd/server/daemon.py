@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Literal
-from urllib.parse import parse_qs
 
 import msgspec
 import prctl
@@ -21,9 +20,8 @@ from starlette.requests import Request
 
 from runnerd import toolchains
 from runnerd.config import Config
-from runnerd.errors import BadRequest, Busy, ConfigError, RunnerdError
-from runnerd.protocols import Adapter, Attach, Start, sessions, spaces, ws
-from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
+from runnerd.errors import Busy, ConfigError, RunnerdError
+from runnerd.protocols import Start
 from runnerd.resources import folder
 from runnerd.sandbox import slices
 from runnerd.sandbox.host import Host, open_host
@@ -34,18 +32,15 @@ from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
 from runnerd.server.asgi import HttpServer
 from runnerd.server.auth import Client, Doorkeeper, check_settings
-from runnerd.server.conversation import Conversation, Drain, Transport
+from runnerd.server.conversation import Drain
+from runnerd.server.conversations import Conversations
 from runnerd.server.forwarded import Proxies
-from runnerd.server.head import Head
 from runnerd.server.http import Site, asked_of, head_of, make_app
-from runnerd.server.listener import Listener, ServeWebSocket, Settings
+from runnerd.server.listener import Listener, Settings
 from runnerd.server.notify import feed_watchdog, notify, reloading, show_status, stopping
-from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
-from runnerd.server.spaces import SpaceConversation
-from runnerd.server.stream import ConnectionStream
 from runnerd.server.translate import run_of
-from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket
+from runnerd.server.websocket import Keepalive
 from runnerd.session.registry import Registry
 from runnerd.session.session import Stay
 
@@ -170,8 +165,11 @@ class Daemon:
                 self._admission = Admission(
                     self._registry, self._toolchains, self._doorkeeper, self._accounts, self._config, nursery
                 )
+                self._conversations = Conversations(self._admission, self._doorkeeper, self._drain, self._keepalive)
                 self._http = HttpServer(make_app(self._site()), head_size=self._config.http.head_size)
-                self._listener = Listener(self._settings(), self._gate, self._http, self._websockets(), self._proxies)
+                self._listener = Listener(
+                    self._settings(), self._gate, self._http, self._conversations.by_path(), self._proxies
+                )
                 nursery.start_soon(orphans.reap)
                 nursery.start_soon(self._doorkeeper.revocations.run)
                 nursery.start_soon(feed_watchdog)
@@ -270,70 +268,9 @@ class Daemon:
             await self._registry.drain(0)
         await self._http.terminate()
 
-    def _websockets(self) -> dict[str, ServeWebSocket]:
-        """Who serves which path."""
-
-        async def terminal(stream: ConnectionStream, head: Head) -> None:
-            await self._converse(stream, head, TerminalAdapter(), (SUBPROTOCOL,))
-
-        async def execute_or_widget(stream: ConnectionStream, head: Head) -> None:
-            await self._converse(stream, head, ws.WsAdapter(time.monotonic))
-
-        async def watch(stream: ConnectionStream, head: Head) -> None:
-            attach = Attach(0, head.path.removeprefix(sessions.WATCH), _offset(head))
-            self._registry.find(attach.session)
-            await self._converse(stream, head, sessions.SessionAdapter(), attach=attach)
-
-        async def space(stream: ConnectionStream, head: Head) -> None:
-            key, address = self._doorkeeper.key_in(head), stream.asked.address
-
-            async def converse(transport: WebSocketTransport) -> None:
-                await SpaceConversation(transport, self._admission, self._doorkeeper, self._drain, address, key).run()
-
-            await serve_websocket(stream, head, self._keepalive(), (), converse)
-
-        return {PATH: terminal, ws.PATH: execute_or_widget, sessions.WATCH: watch, spaces.PATH: space}
-
-    async def _converse(
-        self,
-        stream: ConnectionStream,
-        head: Head,
-        adapter: Adapter,
-        subprotocols: tuple[str, ...] = (),
-        attach: Attach | None = None,
-    ) -> None:
-        key, address = self._doorkeeper.key_in(head), stream.asked.address
-
-        async def converse(transport: WebSocketTransport) -> None:
-            await self._conversation(transport, adapter, address, key, attach, once=attach is not None).run()
-
-        await serve_websocket(stream, head, self._keepalive(), subprotocols, converse)
-
     def _keepalive(self) -> Keepalive:
         http = self._config.http
         return Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
-
-    def _conversation(
-        self,
-        transport: Transport,
-        adapter: Adapter,
-        address: str,
-        key: str | None,
-        attach: Attach | None = None,
-        *,
-        once: bool,
-    ) -> Conversation:
-        return Conversation(
-            transport, adapter, self._admission, self._doorkeeper, self._drain, address, key, attach, once
-        )
-
-    def _converse_once(self, request: Request) -> Converse:
-        key, address = self._doorkeeper.key_in(head_of(request.scope)), asked_of(request).address
-
-        async def converse(transport: Transport, adapter: Adapter) -> None:
-            await self._conversation(transport, adapter, address, key, once=True).run()
-
-        return converse
 
     async def _create_session(self, request: Request, start: Start) -> str:
         key = self._doorkeeper.key_in(head_of(request.scope))
@@ -373,7 +310,7 @@ class Daemon:
             metrics=lambda: overview.metrics(self._registry.status(), self._listener),
             full=self._refuse_when_full,
             draining=self._drain.begun.is_set,
-            converse=self._converse_once,
+            converse=self._conversations.once,
             create_session=self._create_session,
             kill_session=lambda session_id: self._registry.find(session_id).kill("its client ended it"),
             auth=self._config.auth.mode,
@@ -385,14 +322,6 @@ class Daemon:
         status, boxes = self._registry.status(), self._config.boxes
         if status.boxes >= boxes.max and status.queued >= boxes.queue:
             raise Busy("every box is taken, and the queue is full", retry_after=boxes.queue_wait)
-
-
-def _offset(head: Head) -> int:
-    """Where a client wants to go on, from its query. Raises BadRequest."""
-    text = parse_qs(head.target.partition("?")[2]).get("offset", ["0"])[-1]
-    if not (text.isascii() and text.isdigit() and len(text) < 16):
-        raise BadRequest(f"offset is {text[:20]!r}", hint="offset: how many bytes of output were read before")
-    return int(text)
 
 
 def _room_for_connections(boxes: int) -> int:

@@ -16,6 +16,7 @@ from runnerd.errors import BadRequest, Busy, Forbidden, RunnerdError, Unauthoriz
 from runnerd.protocols import Event as TerminalEvent
 from runnerd.protocols import Failed, Frame
 from runnerd.protocols import spaces as wire
+from runnerd.protocols.spaces.adapter import SpacesAdapter
 from runnerd.sandbox.wire import Entry
 from runnerd.server import logs
 from runnerd.server.admission import Admission
@@ -45,7 +46,7 @@ class SpaceConversation:
     ) -> None:
         self._transport, self._admission, self._doorkeeper, self._drain = transport, admission, doorkeeper, drain
         self._address, self._key = address, key
-        self._adapter = wire.SpacesAdapter()
+        self._adapter = SpacesAdapter()
         self._place: tuple[Space, Member] | None = None
         self._leaving = ExitStack()
         self._fetching = False

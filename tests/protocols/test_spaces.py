@@ -11,7 +11,6 @@ from runnerd.errors import NotFound
 from runnerd.protocols import Draining, Ended, Failed, Frame, Output, Pong, Skipped, Started, StateChanged
 from runnerd.protocols import Event as TerminalEvent
 from runnerd.protocols.spaces import (
-    COMMANDS,
     Came,
     Changed,
     Chunk,
@@ -40,11 +39,11 @@ from runnerd.protocols.spaces import (
     Rename,
     Revoke,
     Shell,
-    SpacesAdapter,
     Warned,
     Welcome,
     Write,
 )
+from runnerd.protocols.spaces.adapter import COMMANDS, SpacesAdapter
 
 ADA, BOB = Person("ada", "#22c55e", True), Person("collaborator", "#6366f1", False)
 PEOPLE = [

@@ -1,8 +1,7 @@
 """Protocol 002, `spaces`: a workspace with files, programs and people at /ws/spaces/NAME/. See docs/spaces.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -10,10 +9,41 @@ from runnerd.errors import BadRequest, RunnerdError
 from runnerd.protocols import Ended, Failed, Frame, Output, Skipped, StateChanged
 from runnerd.protocols import Event as TerminalEvent
 from runnerd.protocols.fields import Fields
-from runnerd.protocols.trees import base_name, structure, tree_path
+from runnerd.protocols.spaces import (
+    Came,
+    Changed,
+    Chunk,
+    Command,
+    Content,
+    Create,
+    Curl,
+    Delete,
+    Event,
+    Fetched,
+    Init,
+    Join,
+    Kill,
+    Left,
+    List,
+    Listing,
+    Made,
+    Missed,
+    NewKey,
+    News,
+    Person,
+    Press,
+    Project,
+    ProjectMade,
+    Read,
+    Rename,
+    Revoke,
+    Shell,
+    Warned,
+    Welcome,
+    Write,
+)
+from runnerd.protocols.spaces.trees import base_name, structure, tree_path
 
-PROFILE = "space"
-PATH = "/ws/spaces/"
 TYPES = ("init", "join", "revoke", "cmd")
 COMMANDS = ("project", "create", "write", "rename", "delete", "read", "list", "shell", "curl")
 KEYS = {"Ctrl+C": b"\x03", "Ctrl+D": b"\x04", "Ctrl+Z": b"\x1a", "Ctrl+\\": b"\x1c"}
@@ -24,230 +54,6 @@ NAME_MAX = 64
 
 OWN = ("exited", "signal", "killed")
 """Ends of a program that need no explanation."""
-
-Change = Literal["project", "create", "write", "rename", "delete"]
-
-
-# --- commands --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Init:
-    """`key` is PUBLIC:SECRET, None when none was given."""
-
-    key: str | None
-    user: str
-    color: str
-
-
-@dataclass(frozen=True, slots=True)
-class Join:
-    """`key` is needed by nobody, and shows who comes back as the host."""
-
-    join: str
-    user: str
-    color: str
-    key: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Revoke:
-    """The join key is good no more; the host gets another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Project:
-    """Paths here and below are relative to the work tree: checked, without "." and doubled slashes."""
-
-    folders: tuple[str, ...]
-    files: dict[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    path: str
-    folder: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    path: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Rename:
-    """`name` is the new base name: a thing stays in its folder."""
-
-    path: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class List:
-    """`path` "" is the work tree itself."""
-
-    path: str
-
-
-@dataclass(frozen=True, slots=True)
-class Shell:
-    """A command line; or, while a program runs, a line of its input."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Press:
-    """A key as a terminal sends it."""
-
-    key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """The program that runs, with all that it has started."""
-
-
-@dataclass(frozen=True, slots=True)
-class Curl:
-    """An HTTP request to a port of the space."""
-
-    method: str
-    url: str
-    headers: dict[str, str]
-    data: bytes
-
-
-Command = Init | Join | Revoke | Project | Create | Write | Rename | Delete | Read | List | Shell | Press | Kill | Curl
-
-
-# --- events ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    user: str
-    color: str
-    host: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """`credits` are what the key has left, None where no key is needed."""
-
-    join: str
-    credits: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Welcome:
-    """To one who has joined: the name it goes by, and who is there, itself among them."""
-
-    join: str
-    me: Person
-    members: Sequence[Person]
-
-
-@dataclass(frozen=True, slots=True)
-class Came:
-    who: Person
-    members: Sequence[Person]
-
-
-@dataclass(frozen=True, slots=True)
-class Left:
-    who: Person
-    members: Sequence[Person]
-
-
-@dataclass(frozen=True, slots=True)
-class NewKey:
-    join: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProjectMade:
-    pass
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """What another member did; `to` is a renamed thing's path now."""
-
-    user: str
-    change: Change
-    path: str
-    to: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """There was more news than the client took: it should list the tree anew."""
-
-    members: Sequence[Person]
-
-
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """`seconds` until the space ends, unless somebody does something about it."""
-
-    message: str
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Content:
-    path: str
-    content: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One name in a folder: size in bytes, mtime in seconds since the epoch."""
-
-    name: str
-    kind: Literal["file", "folder", "link", "other"]
-    size: int
-    mtime: int
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """`more`: there are more names than are told."""
-
-    path: str
-    items: Sequence[Item] = field(default_factory=list[Item])
-    more: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A part of what `curl` gets: text that is never torn within a character."""
-
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """All chunks have been told. Of headers that came more than once the values are joined by commas."""
-
-    status: int
-    headers: dict[str, str]
-
-
-News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Missed | Warned
-Event = News | Content | Listing | Chunk | Fetched
 
 
 class SpacesAdapter:
