@@ -8,8 +8,7 @@ that waits in the queue.
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -37,6 +36,7 @@ from runnerd.sandbox.spec import Window
 from runnerd.server import logs
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
+from runnerd.server.outbox import Outbox, Transport
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
 from runnerd.session.kernel import Kernels
@@ -63,26 +63,10 @@ KEYS = 256
 """Bytes of one input whose echo is sent from the reader's task. More may fill the connection, and a client that writes
 much without reading would wait for us as we for it."""
 
-LATE = 64
-"""Errors that may wait for their turn to be sent before the reader waits as well."""
-
 REMEMBERED = 1024
 """Ended streams whose late commands are ignored: the client could not know yet."""
 
 StreamCommand = Input | CloseInput | Resize | Signal | Kill
-
-
-class Transport(Protocol):
-    """A connection that carries frames. `send` keeps the order of its calls and may wait for a slow client.
-
-    `listen` gives each frame in turn to `hear`, maybe in another task, until that returns False or the client is gone.
-    `room` waits until what was sent is on its way.
-    """
-
-    async def listen(self, hear: Callable[[Frame], Awaitable[bool]]) -> None: ...
-    async def send(self, frame: Frame) -> None: ...
-    async def room(self) -> None: ...
-    async def close(self, code: int, reason: str) -> None: ...
 
 
 class Drain:
@@ -123,6 +107,7 @@ class Conversation:
         once: bool = False,
     ) -> None:
         self._transport = transport
+        self._outbox = Outbox(transport, adapter)
         self._adapter = adapter
         self._admission = admission
         self._doorkeeper = doorkeeper
@@ -135,8 +120,6 @@ class Conversation:
         self._once = once
         self._streams: dict[int, _Stream] = {}
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
-        self._sends = 0
-        self._late = 0
 
     async def run(self) -> None:
         """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
@@ -152,7 +135,7 @@ class Conversation:
         """Carry out what one frame asks for; False when the conversation is over."""
         commands, answers = self._adapter.receive(frame)
         for answer in answers:
-            await self._send(answer)
+            await self._outbox.send(answer)
         for command in commands:
             if isinstance(command, Authenticate):
                 if not await self._authenticate(command.key):
@@ -190,7 +173,7 @@ class Conversation:
             self._nursery.cancel_scope.cancel()
 
     async def _send_away(self, error: RunnerdError) -> None:
-        await self._tell(Failed(None, error))
+        await self._outbox.tell(Failed(None, error))
         await self._transport.close(error.close, error.message)
 
     async def _obey(self, command: Command) -> None:
@@ -200,7 +183,7 @@ class Conversation:
                     stream = self._admit(command)
                     self._nursery.start_soon(self._program, stream, command)
                 case Ping(id):
-                    await self._tell(Pong(id, time.time()))
+                    await self._outbox.tell(Pong(id, time.time()))
                 case Input() | CloseInput() | Resize() | Signal() | Kill():
                     await self._pass_on(command)
                 case Authenticate():
@@ -208,17 +191,7 @@ class Conversation:
         except Exception as problem:
             stream = getattr(command, "stream", None)
             failed = Failed(stream, told(problem), over=stream not in self._streams)
-            if self._sends and self._late < LATE:  # the send that is under way may be stuck
-                self._late += 1
-                self._nursery.start_soon(self._tell_late, failed)
-            else:
-                await self._tell(failed)
-
-    async def _tell_late(self, failed: Failed) -> None:
-        try:
-            await self._tell(failed)
-        finally:
-            self._late -= 1
+            await self._outbox.tell_aside(failed, self._nursery)
 
     def _admit(self, command: Start) -> _Stream:
         number = command.stream
@@ -268,7 +241,7 @@ class Conversation:
 
         Not while a send is under way, which may be stuck: the reader must stay free for the next command.
         """
-        viewer = stream.viewer if self._sends == 0 and len(data) <= KEYS else None
+        viewer = stream.viewer if not self._outbox.busy and len(data) <= KEYS else None
         await session.write(data, viewer)
         if viewer is None:
             return
@@ -280,7 +253,7 @@ class Conversation:
                 viewer.close()  # the stream's task waits for this event, which was the last
                 await self._tell_end(stream, event_of(stream.number, event))
                 return
-            await self._tell(event_of(stream.number, event))
+            await self._outbox.tell(event_of(stream.number, event))
         viewer.wake()
 
     async def _signal(self, stream: _Stream, session: "Session", name: str) -> None:
@@ -288,7 +261,7 @@ class Conversation:
         try:
             await session.signal(name)
         except Exception as problem:
-            await self._tell(Failed(stream.number, told(problem)))
+            await self._outbox.tell(Failed(stream.number, told(problem)))
         finally:
             stream.signals -= 1
 
@@ -345,7 +318,7 @@ class Conversation:
         """The last events of a stream. Its number is free before, since a client may use it again as soon as it hears
         of its end; whoever tells this ends the conversation, if that is all it was about."""
         self._forget(stream)
-        await self._tell(*events)
+        await self._outbox.tell(*events)
         if self._once:
             self._nursery.cancel_scope.cancel()
 
@@ -366,36 +339,18 @@ class Conversation:
                     await self._tell_end(stream, *tell)
                     continue
                 began = trio.current_time()
-                await self._tell(*tell)
+                await self._outbox.tell(*tell)
                 if viewer.behind and isinstance(events[0], Output):
-                    await self._room()
+                    await self._outbox.room()
                     viewer.took(len(events[0].data), trio.current_time() - began)
         except trio.EndOfChannel:
             return
 
     async def _tell_of_drain(self) -> None:
         await self._drain.begun.wait()
-        await self._tell(Draining(self._drain.seconds))
+        await self._outbox.tell(Draining(self._drain.seconds))
         await self._leave_if_idle()
 
     async def _leave_if_idle(self) -> None:
         if not self._streams:
             await self._transport.close(1001, "the daemon stops")
-
-    async def _tell(self, *events: Event) -> None:
-        for frame in self._adapter.send(*events):
-            await self._send(frame)
-
-    async def _room(self) -> None:
-        self._sends += 1
-        try:
-            await self._transport.room()
-        finally:
-            self._sends -= 1
-
-    async def _send(self, frame: Frame) -> None:
-        self._sends += 1
-        try:
-            await self._transport.send(frame)
-        finally:
-            self._sends -= 1

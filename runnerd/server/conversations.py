@@ -11,11 +11,12 @@ from runnerd.protocols import Adapter, Attach, sessions, spaces, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
-from runnerd.server.conversation import Conversation, Drain, Transport
+from runnerd.server.conversation import Conversation, Drain
 from runnerd.server.head import Head
 from runnerd.server.http import asked_of, head_of
 from runnerd.server.listener import ServeWebSocket
 from runnerd.server.oneshot import Converse
+from runnerd.server.outbox import Transport
 from runnerd.server.spaces import SpaceConversation
 from runnerd.server.stream import ConnectionStream
 from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket

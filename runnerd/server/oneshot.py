@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from runnerd.errors import RunnerdError
 from runnerd.protocols import Adapter, Frame
 from runnerd.protocols.execute import Collector, StreamAdapter, error_frame
-from runnerd.server.conversation import Transport
+from runnerd.server.outbox import Transport
 
 HEARTBEAT = 15.0
 """Seconds of silence after which an event stream says a comment, so that no proxy thinks it dead."""

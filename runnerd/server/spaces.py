@@ -21,7 +21,8 @@ from runnerd.sandbox.wire import Entry
 from runnerd.server import logs
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
-from runnerd.server.conversation import Drain, Transport
+from runnerd.server.conversation import Drain
+from runnerd.server.outbox import Transport
 from runnerd.server.translate import event_of
 from runnerd.server.trouble import told
 from runnerd.session import members

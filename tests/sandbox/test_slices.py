@@ -76,4 +76,5 @@ async def test_niceness_and_batch_stay() -> None:
         said = await told(["/usr/bin/nice", "-n", "3", "/usr/bin/python3", "-c", PRINT], plain)
     finally:
         os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    assert said.split()[1:4] == [str(os.SCHED_BATCH), "0", "3"]
+    niceness = min(os.getpriority(os.PRIO_PROCESS, 0) + 3, 19)  # who runs the tests may be nice already
+    assert said.split()[1:4] == [str(os.SCHED_BATCH), "0", str(niceness)]
