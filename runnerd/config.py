@@ -199,6 +199,8 @@ class Spaces(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Connections in one space."""
     host_only: bool = False
     """Nobody but the host may use the terminal."""
+    terminals: Count = 8
+    """Terminals that may be open in one space at a time."""
 
 
 class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

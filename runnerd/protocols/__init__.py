@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from runnerd.errors import RunnerdError
+from runnerd.protocols import visits
 
 Mode = Literal["terminal", "split", "pipes"]
 State = Literal["created", "running", "waiting", "finished", "terminated"]
@@ -95,7 +96,7 @@ class Ping:
     id: str | int | None
 
 
-Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | Ping
+Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | Ping | visits.Command
 
 
 # --- events: what happened -------------------------------------------------------------------------------------
@@ -178,7 +179,7 @@ class Draining:
     seconds: float
 
 
-Event = Started | Output | StateChanged | Skipped | Ended | Failed | Pong | Draining
+Event = Started | Output | StateChanged | Skipped | Ended | Failed | Pong | Draining | visits.Event
 
 
 class Adapter(Protocol):

@@ -15,6 +15,8 @@ CELLS_MAX = 1000
 FILES_MAX = 1000
 LIMIT_MAX = 2**53
 PATH_MAX = 4096
+LABEL_MAX = 64
+"""Characters of a member's name, a colour, a terminal's name."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SIGNAL = re.compile(r"(SIG)?([A-Z]+[0-9]*)")
 
@@ -48,6 +50,13 @@ class Fields:
 
     def optional(self, name: str) -> str | None:
         return self.text(name) if name in self else None
+
+    def label(self, name: str, default: str) -> str:
+        """A short text that is shown to people, without spaces around it."""
+        text = self.text(name, default).strip()
+        if not text or len(text) > LABEL_MAX or not text.isprintable():
+            raise BadRequest(f"{name} is {text[:20]!r}", hint=f"{name}: 1 to {LABEL_MAX} printable characters")
+        return text
 
     def is_text(self, name: str) -> bool:
         return isinstance(self._values.get(name), str)

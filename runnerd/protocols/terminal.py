@@ -23,8 +23,10 @@ from runnerd.protocols import (
     Start,
     Started,
     StateChanged,
+    visits,
 )
 from runnerd.protocols.fields import Fields, control
+from runnerd.protocols.spaces import Person
 
 PATH = "/api/v1/terminal"
 SUBPROTOCOL = "runnerd.v1"
@@ -32,7 +34,8 @@ SUBPROTOCOL = "runnerd.v1"
 _INPUT = struct.Struct(">BI")
 _OUTPUT = struct.Struct(">BIQ")
 _CHANNELS = {"stdout": 1, "stderr": 2}
-_OF_A_STREAM = ("start", "input", "eof", "resize", "signal", "kill")
+_OF_A_STREAM = ("start", "input", "eof", "resize", "signal", "kill", "open", "attach", "detach")
+_TYPES = (*_OF_A_STREAM, "ping", "auth", "join", "list", "close")
 
 
 class TerminalAdapter:
@@ -88,6 +91,8 @@ class TerminalAdapter:
                 return _frame("pong", id=event.id, time=event.time)
             case Draining():
                 return _frame("draining", seconds=event.seconds)
+            case _:
+                return _visit_frame(event)
 
     def _binary(self, frame: bytes) -> Command:
         if len(frame) < _INPUT.size or frame[0] != 0:
@@ -110,10 +115,17 @@ class TerminalAdapter:
                 return [Input(fields.stream(), fields.content("data"))]
             case "eof" | "signal" | "resize" | "kill":
                 return [control(kind, fields.stream(), fields)]
+            case "join":
+                enter = visits.Enter(
+                    fields.text("join"), fields.label("user", "member"), fields.label("color", "#6366f1")
+                )
+                return [*_key(fields), enter]
+            case "open" | "attach" | "detach" | "list" | "close":
+                return [_of_terminals(kind, fields)]
             case _:
                 raise BadRequest(
                     f"unknown type {kind[:40]!r}",
-                    hint="known types: start, input, eof, resize, signal, kill, ping, auth",
+                    hint=f"known types: {', '.join(_TYPES)}",
                     code="unknown_type",
                 )
 
@@ -134,12 +146,69 @@ class TerminalAdapter:
         )
         if not command.language and command.argv is None:
             raise BadRequest("language is missing", hint="send `language` with `code` or `files`, or `argv`")
-        key = fields.optional("key")
-        return [Authenticate(key), command] if key is not None else [command]
+        return [*_key(fields), command]
 
     def _failed(self, stream: int | None, error: RunnerdError) -> Frame:
         fields = error.fields() if stream is None else {**error.fields(), "stream": stream}
         return _frame("error", **fields)
+
+
+def _key(fields: Fields) -> Sequence[Command]:
+    key = fields.optional("key")
+    return [Authenticate(key)] if key is not None else []
+
+
+def _of_terminals(kind: str, fields: Fields) -> visits.Command:
+    match kind:
+        case "open":
+            name = fields.label("terminal", "") if "terminal" in fields else None
+            return visits.OpenTerminal(fields.stream(), name, fields.cells("rows", 24), fields.cells("cols", 80))
+        case "attach":
+            return visits.AttachTerminal(
+                fields.stream(),
+                fields.text("terminal"),
+                fields.number("offset", 0, 0, 2**53),
+                fields.cells("rows", 24),
+                fields.cells("cols", 80),
+                fields.flag("read_only"),
+            )
+        case "detach":
+            return visits.Detach(fields.stream())
+        case "list":
+            return visits.ListTerminals()
+        case _:
+            return visits.CloseTerminal(fields.text("terminal"))
+
+
+def _visit_frame(event: visits.Event) -> Frame:
+    match event:
+        case visits.Entered(me, members, terminals):
+            told = {"user": me.user, "color": me.color, "host": me.host}
+            return _frame("join", **told, members=_people(members), terminals=_items(terminals))
+        case visits.MembersChanged(who, change, members):
+            return _frame(change, user=who.user, color=who.color, members=_people(members))
+        case visits.Terminals(terminals):
+            return _frame("terminals", terminals=_items(terminals))
+        case visits.Attached(stream, name, rows, cols, read_only):
+            return _frame("attached", stream=stream, terminal=name, rows=rows, cols=cols, read_only=read_only)
+        case visits.Detached(stream):
+            return _frame("detached", stream=stream)
+        case visits.Resized(stream, rows, cols):
+            return _frame("size", stream=stream, rows=rows, cols=cols)
+        case visits.Warned(message, seconds):
+            return _frame("warning", message=message, seconds=seconds)
+
+
+def _people(members: Sequence[Person]) -> list[dict[str, Any]]:
+    return [{"user": each.user, "color": each.color, "host": each.host} for each in members]
+
+
+def _items(terminals: Sequence[visits.TerminalItem]) -> list[dict[str, Any]]:
+    return [
+        {"terminal": each.name, "rows": each.rows, "cols": each.cols, "viewers": each.viewers}
+        | {"start": each.start, "end": each.end}
+        for each in terminals
+    ]
 
 
 def _frame(kind: str, **fields: Any) -> Frame:

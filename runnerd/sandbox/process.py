@@ -22,6 +22,8 @@ DESCRIPTORS: dict[Mode, tuple[Kind, ...]] = {
 }
 """What init passes out for a program. terminal: its terminal; split: stdin with stdout, stderr; pipes: 0, 1, 2."""
 
+_TIOCGPTN, _PTS_MAJOR = 0x80045430, 136
+
 
 def is_kind(kind: Kind, fd: int) -> bool:
     """Whether a descriptor that came out of a box is what it should be; a folder counts as a file."""
@@ -54,6 +56,14 @@ class Process:
         self._open = set(fds)
         self.exited = trio.Event()
         self.exit: Exit | None = None
+
+    @property
+    def terminal(self) -> int | None:
+        """The device number, as its processes know it, of the terminal that it has its input from; None for pipes."""
+        if self.mode == "pipes" or self.stdin not in self._open:
+            return None
+        (number,) = struct.unpack("I", fcntl.ioctl(self.stdin, _TIOCGPTN, bytes(4)))
+        return os.makedev(_PTS_MAJOR, number)
 
     def resize(self, window: Window) -> None:
         """Tell the terminals their new size; the foreground programs get SIGWINCH. Nothing to do for pipes."""

@@ -29,8 +29,9 @@ _EPOLL = 256 * 1024
 _DEV_TTY, _DEV_CONSOLE = os.makedev(5, 0), os.makedev(5, 1)
 
 
-def waits_for_input(proc: int) -> bool:
-    """Whether the box behind this /proc descriptor waits for input from its terminal.
+def waits_for_input(proc: int, terminal: int | None = None) -> bool:
+    """Whether the box behind this /proc descriptor waits for input from its terminal. Where it has several, `terminal`
+    is the device number of the one that is meant.
 
     A thread in state R or D anywhere in the box means that it does not. Init and the leaders are never part of a
     foreground group. Cheapest questions first: a silent program's box is asked every few hundredths of a second.
@@ -43,7 +44,11 @@ def waits_for_input(proc: int) -> bool:
             continue
         if status.state in "RD":
             return False
-        if status.tty and status.pgrp == status.tpgid and status.state == "S":
+        if (
+            (status.tty if terminal is None else status.tty == terminal)
+            and status.pgrp == status.tpgid
+            and status.state == "S"
+        ):
             foreground.append((pid, status))
         if status.threads > 1:
             threaded.append(pid)

@@ -31,6 +31,8 @@ from runnerd.protocols import (
     Resize,
     Signal,
     Start,
+    spaces,
+    visits,
 )
 from runnerd.sandbox.spec import Window
 from runnerd.server import logs
@@ -39,8 +41,10 @@ from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.outbox import Outbox, Transport
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
+from runnerd.server.visit import Visit, attached
 from runnerd.session.kernel import Kernels
 from runnerd.session.output import Chunk as Output
+from runnerd.session.terminal import Seat
 from runnerd.session.viewer import Ended as Last
 from runnerd.session.viewer import Viewer
 from runnerd.store import StoredKey
@@ -82,7 +86,7 @@ class _Stream:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.session: Session | None = None
+        self.session: Session | Seat | None = None
         self.viewer: Viewer | None = None
         self.early: list[StreamCommand] = []
         self.early_bytes = 0
@@ -124,10 +128,14 @@ class Conversation:
     async def run(self) -> None:
         """Serve until the client is gone, is sent away, or the daemon has drained. Its programs end with it."""
         async with trio.open_nursery() as self._nursery:
-            if self._key is None or await self._authenticate(self._key):
-                self._nursery.start_soon(self._tell_of_drain)
-                if self._attach is None or await self._join(self._attach):
-                    await self._transport.listen(self._hear)
+            self._visit = Visit(self._admission, self._outbox, self._nursery)
+            try:
+                if self._key is None or await self._authenticate(self._key):
+                    self._nursery.start_soon(self._tell_of_drain)
+                    if self._attach is None or await self._join(self._attach):
+                        await self._transport.listen(self._hear)
+            finally:
+                self._visit.leave()
             self._nursery.cancel_scope.cancel()
         self._kernels.close()
 
@@ -180,12 +188,18 @@ class Conversation:
         try:
             match command:
                 case Start():
-                    stream = self._admit(command)
+                    stream = self._admit(command.stream, self._admission.profile(command.profile).runs)
                     self._nursery.start_soon(self._program, stream, command)
                 case Ping(id):
                     await self._outbox.tell(Pong(id, time.time()))
                 case Input() | CloseInput() | Resize() | Signal() | Kill():
                     await self._pass_on(command)
+                case visits.OpenTerminal() | visits.AttachTerminal():
+                    self._attach_terminal(command)
+                case visits.Detach(number):
+                    self._detach(number)
+                case visits.Enter() | visits.ListTerminals() | visits.CloseTerminal():
+                    await self._visit.obey(command, self._client)
                 case Authenticate():
                     raise AssertionError("handled by the reader")
         except Exception as problem:
@@ -193,11 +207,10 @@ class Conversation:
             failed = Failed(stream, told(problem), over=stream not in self._streams)
             await self._outbox.tell_aside(failed, self._nursery)
 
-    def _admit(self, command: Start) -> _Stream:
-        number = command.stream
+    def _admit(self, number: int, most: int) -> _Stream:
+        """A new stream, of at most so many."""
         if number in self._streams:
             raise BadRequest(f"stream {number} has a program already", hint="choose another number")
-        most = self._admission.profile(command.profile).runs
         if len(self._streams) >= most:
             raise Busy(f"this connection may run {most} at a time", retry_after=1, hint="end one first")
         stream = self._streams[number] = _Stream(number)
@@ -220,7 +233,7 @@ class Conversation:
                 raise TooLarge("too much input for a program that has not started yet")
             stream.early.append(command)
 
-    async def _carry_out(self, stream: _Stream, session: "Session", command: StreamCommand) -> None:
+    async def _carry_out(self, stream: _Stream, session: "Session | Seat", command: StreamCommand) -> None:
         match command:
             case Input(_, data):
                 await self._type(stream, session, data)
@@ -236,7 +249,7 @@ class Conversation:
             case Kill():
                 session.kill()
 
-    async def _type(self, stream: _Stream, session: "Session", data: bytes) -> None:
+    async def _type(self, stream: _Stream, session: "Session | Seat", data: bytes) -> None:
         """Give input, and send what the terminal has echoed by then from here: waking the stream's task costs more.
 
         Not while a send is under way, which may be stuck: the reader must stay free for the next command.
@@ -256,7 +269,7 @@ class Conversation:
             await self._outbox.tell(event_of(stream.number, event))
         viewer.wake()
 
-    async def _signal(self, stream: _Stream, session: "Session", name: str) -> None:
+    async def _signal(self, stream: _Stream, session: "Session | Seat", name: str) -> None:
         """In a task of its own: it waits for the program to run, and for the box to answer."""
         try:
             await session.signal(name)
@@ -313,6 +326,35 @@ class Conversation:
         finally:
             viewer.close()
             self._forget(stream)
+
+    def _attach_terminal(self, command: visits.OpenTerminal | visits.AttachTerminal) -> None:
+        stream = self._admit(command.stream, self._admission.profile(spaces.PROFILE).runs)
+        try:
+            stream.session = seat = self._visit.seat(command)
+        except BaseException:
+            self._forget(stream)
+            raise
+        self._nursery.start_soon(self._show_terminal, stream, seat)
+
+    async def _show_terminal(self, stream: _Stream, seat: Seat) -> None:
+        try:
+            await self._outbox.tell(attached(stream.number, seat))
+            stream.viewer = seat.viewer
+            await self._follow(stream, seat.viewer)
+            if self._streams.get(stream.number) is stream:  # it was left, and goes on
+                await self._tell_end(stream, visits.Detached(stream.number))
+        finally:
+            seat.close()
+            self._forget(stream)
+        if self._drain.begun.is_set():
+            await self._leave_if_idle()
+
+    def _detach(self, number: int) -> None:
+        stream = self._streams.get(number)
+        if stream is not None and isinstance(stream.session, Seat):
+            stream.session.close()
+        elif number not in self._ended:
+            raise NotFound(f"stream {number} shows no terminal", hint="a program ends by kill")
 
     async def _tell_end(self, stream: _Stream, *events: Event) -> None:
         """The last events of a stream. Its number is free before, since a client may use it again as soon as it hears

@@ -3,7 +3,7 @@
 from runnerd import protocols
 from runnerd.sandbox.spec import Window
 from runnerd.session.run import Run
-from runnerd.session.viewer import Ended, Event, Output, Skipped, Started, StateChange
+from runnerd.session.viewer import Ended, Event, Output, Resized, Skipped, Started, StateChange
 
 
 def run_of(start: protocols.Start) -> Run:
@@ -29,6 +29,8 @@ def event_of(stream: int, event: Event) -> protocols.Event:
             return protocols.Skipped(stream, size)
         case StateChange(state):
             return protocols.StateChanged(stream, state)
+        case Resized(window):
+            return protocols.visits.Resized(stream, window.rows, window.cols)
         case Started(session, language, mode, timings):
             return protocols.Started(stream, session, language, mode, timings)
         case Ended(outcome, code, signal, message, usage, timings):

@@ -42,7 +42,7 @@ class Attention:
         while True:
             if await self._quiet():
                 look = 0
-            if waits_for_input(self._handles.proc) and self._program.settle():
+            if waits_for_input(self._handles.proc, self._program.terminal) and self._program.settle():
                 self._tell("waiting")
                 if self._program.remind():
                     await feed.untouched(LOOKS[look], QUIET)

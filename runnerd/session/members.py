@@ -71,10 +71,11 @@ News = Came | Left | Changed | Refused | Missed | Warned | Over
 
 
 class Member:
-    """One connection in a space. `user` is a name that no other member has at the time."""
+    """One connection in a space. `user` is a name that no other member has at the time; who `watches` takes the output
+    of its programs."""
 
-    def __init__(self, user: str, color: str, *, host: bool) -> None:
-        self.user, self.color, self.host = user, color, host
+    def __init__(self, user: str, color: str, *, host: bool, watches: bool = True) -> None:
+        self.user, self.color, self.host, self._watches = user, color, host, watches
         self._news: deque[News] = deque()
         self._programs: deque[Viewer] = deque()
         self._lot = trio.lowlevel.ParkingLot()
@@ -100,7 +101,7 @@ class Member:
             self._lot.unpark_all()
 
     def show(self, viewer: Viewer) -> None:
-        if len(self._programs) >= PROGRAMS_MAX:
+        if not self._watches or len(self._programs) >= PROGRAMS_MAX:
             viewer.close()
             return
         self._programs.append(viewer)

@@ -37,7 +37,7 @@ _LFLAG, _CC = 3, 6
 class Program:
     """One process of a box and its descriptors. Its tasks run in `nursery`, which is cancelled before `close`.
 
-    `drained` is set when all output descriptors have come to their end.
+    `drained` is set when all output descriptors have come to their end; `terminal` is as Process.terminal.
     """
 
     def __init__(self, process: Process, feed: Feed, nursery: trio.Nursery) -> None:
@@ -45,6 +45,7 @@ class Program:
         self.drained = trio.Event()
         self._feed, self._nursery = feed, nursery
         self._terminal = process.mode != "pipes"
+        self.terminal = process.terminal
         self._queue = bytearray()
         self._taken = trio.lowlevel.ParkingLot()
         self._last = b"\n"

@@ -188,6 +188,10 @@ class Session:
             program.write(early, bounded=False)
         if self.run.stdin is not None or self._early_end:
             program.close_input()
+        self._attend(box, program, nursery)
+
+    def _attend(self, box: Box, program: Program, nursery: trio.Nursery) -> None:
+        """Tell when the program waits for input."""
         if program.process.mode != "pipes" and box.handles is not None:
             self._attention = Attention(box.handles, self.feed, program, self._tell_state)
             nursery.start_soon(self._attention.run)

@@ -1,9 +1,10 @@
-"""One command line in the terminal of a space: a session whose box was there before, and stays."""
+"""Programs of a space: sessions whose box was there before, and stays. The command lines of its shared terminal."""
 
 import math
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import trio
 
@@ -26,44 +27,33 @@ KILL_SECONDS = 5.0
 """A program that was killed ends within that; else its box does."""
 
 
-class ShellRun(Session):
-    """`command` in `box`, with variables of its own in `env`. `settled` is awaited before it starts; `over` is called
-    before its end is told, since the next one may come at once.
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the programs of a space run: its box, what they may use, and their variables. `settled` is awaited before
+    each starts: what was written to the tree before is there then."""
 
-    How long it may take, and idle, is the space's to limit. Raises BadRequest for what cannot be a command.
-    """
+    box: Box
+    spec: BoxSpec
+    env: Mapping[str, str]
+    settled: Callable[[], Awaitable[None]]
 
-    def __init__(
-        self,
-        id: str,
-        box: Box,
-        spec: BoxSpec,
-        command: str,
-        env: Mapping[str, str],
-        settled: Callable[[], Awaitable[None]],
-        over: Callable[[], None],
-    ) -> None:
-        run = Run(argv=(*ARGV, command), mode="split")
+
+class SpaceRun(Session):
+    """`run`, a command of its own, at `site`. `over` is called before its end is told, since the next one may come at
+    once. How long it may take, and idle, is the space's to limit. Raises BadRequest for what cannot be a command."""
+
+    def __init__(self, id: str, site: Site, run: Run, over: Callable[[], None]) -> None:
         check(run)
-        super().__init__(id, spec, run, stay=Stay(detach=math.inf))
-        self._box = box
-        whole = environment(run, {"TERM": TERM, **env}, spec.work)
-        self._launch = Launch((*ARGV, command), whole, run.mode, spec.work, run.window)
-        self._settled, self._tell_over = settled, over
-
-    async def type(self, data: bytes) -> None:
-        """Give the program input. That ends a line which a prompt has begun, as its echo would. Raises as `write`."""
-        if self._program is not None and self._program.settle() and self.log.size:
-            self._tell_state("waiting")
-        await self.write(data)
+        super().__init__(id, site.spec, run, stay=Stay(detach=math.inf))
+        self._box = site.box
+        self._site, self._tell_over = site, over
 
     async def serve(self) -> None:
         """Run it to its end, which is told when this returns. The box goes on, unless it cannot be ended otherwise."""
-        box = self._box
-        assert box is not None
+        box = self._site.box
         try:
             with self._scope:
-                await self._settled()
+                await self._site.settled()
                 await self._within(box)
         except BoxError as problem:
             if box.ended.is_set():
@@ -73,12 +63,15 @@ class ShellRun(Session):
         self._conclude()
 
     async def _within(self, box: Box) -> None:
+        window = self._window
         process = await self._start(box)
         self._since = trio.current_time()
         program: Program | None = None
         try:
             async with trio.open_nursery() as nursery:
                 self._program = program = Program(process, self.feed, nursery)
+                if self._window != window:  # it was resized since
+                    program.resize(self._window)
                 self._begin(box, program, nursery)
                 self._tell_started()
                 await process.exited.wait()
@@ -100,8 +93,12 @@ class ShellRun(Session):
 
     async def _start(self, box: Box) -> Process:
         """Not cancelled: the box would keep a program that nobody knows."""
+        run, work = self.run, self._site.spec.work
+        assert run.argv is not None
+        env = environment(run, {"TERM": TERM, **self._site.env}, work)
+        launch = Launch(run.argv, env, run.mode, work, self._window)
         with trio.move_on_after(START_SECONDS, shield=True):
-            return await box.start(self._launch)
+            return await box.start(launch)
         box.kill()
         raise BrokenBox(f"the box did not start a shell within {START_SECONDS:g} s")
 
@@ -112,6 +109,19 @@ class ShellRun(Session):
         if self._verdict is not None and self.ended is None:
             self._tell_over()
         super()._conclude()
+
+
+class ShellRun(SpaceRun):
+    """One command line in the shared terminal."""
+
+    def __init__(self, id: str, site: Site, command: str, over: Callable[[], None]) -> None:
+        super().__init__(id, site, Run(argv=(*ARGV, command), mode="split"), over)
+
+    async def type(self, data: bytes) -> None:
+        """Give the program input. That ends a line which a prompt has begun, as its echo would. Raises as `write`."""
+        if self._program is not None and self._program.settle() and self.log.size:
+            self._tell_state("waiting")
+        await self.write(data)
 
 
 async def _kill(box: Box, process: Process) -> None:

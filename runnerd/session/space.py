@@ -6,16 +6,19 @@ import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
+from functools import partial
 
 import trio
 
 from runnerd.config import Spaces as Settings
 from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
-from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.sandbox.spec import BoxSpec, Outcome, Window
 from runnerd.session.fetch import Answer, Request, Take, fetch
 from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
-from runnerd.session.shell import ShellRun
+from runnerd.session.multiplexer import Multiplexer
+from runnerd.session.shell import ShellRun, Site, SpaceRun
+from runnerd.session.terminal import Terminal
 from runnerd.session.workspace import Workspace
 
 log = logging.getLogger("runnerd.session")
@@ -59,6 +62,8 @@ class Space:
         self._runs = 0
         self._box: Box | None = None
         self._files: Workspace | None = None
+        self._site: Site | None = None
+        self._terminals: Multiplexer | None = None
         self.renew_key()
 
     # --- who is in it ----------------------------------------------------------------------------------------------
@@ -75,12 +80,12 @@ class Space:
         same = secrets.compare_digest(self.key.encode(), key.encode())
         return same and not self.reason and trio.current_time() < self._key_until
 
-    def join(self, user: str, color: str, *, host: bool) -> Member:
-        """Come in, and see the terminal of the program that runs. `leave` must follow. Raises Busy, SpaceEnded."""
+    def join(self, user: str, color: str, *, host: bool, watches: bool = True) -> Member:
+        """Come in; who `watches` sees the shared terminal. `leave` must follow. Raises Busy, SpaceEnded."""
         self._refuse_when_over()
         if len(self.members) >= self._settings.members:
             raise Busy(f"{len(self.members)} members are in this space", retry_after=10, hint="one must leave first")
-        member = Member(free_name(user, self.members), color, host=host)
+        member = Member(free_name(user, self.members), color, host=host, watches=watches)
         self.members.append(member)
         if self.run is not None:
             member.show(self.run.viewer())
@@ -136,10 +141,9 @@ class Space:
             await self.run.type(text.encode() + b"\n")
             return
         self._refuse_when_over()
-        assert self._box is not None
+        assert self._site is not None
         self._runs += 1
-        id, settled = f"{self.id}.{self._runs}", self.files.settled
-        self.run = run = ShellRun(id, self._box, self._spec, text, self._env, settled, self._run_over)
+        self.run = run = ShellRun(f"{self.id}.{self._runs}", self._site, text, self._run_over)
         for each in self.members:
             each.show(run.viewer())
         self._nursery.start_soon(self._serve_run, run)
@@ -158,6 +162,26 @@ class Space:
     def kill_program(self, member: Member) -> None:
         """End the program that runs, with all that it has started. Raises Forbidden, NotFound."""
         self._running(member).kill("killed by a member")
+
+    @property
+    def terminals(self) -> Multiplexer:
+        """Raises SpaceEnded."""
+        self._refuse_when_over()
+        assert self._terminals is not None
+        return self._terminals
+
+    def open_terminal(self, member: Member, name: str | None, window: Window) -> Terminal:
+        """As Multiplexer.open. Raises Forbidden, SpaceEnded."""
+        self._refuse_typing(member)
+        return self.terminals.open(name, window)
+
+    def close_terminal(self, member: Member, name: str) -> None:
+        """End a terminal, with all that was started in it. Raises Forbidden, NotFound, SpaceEnded."""
+        self._refuse_typing(member)
+        self.terminals.find(name).kill("closed by a member")
+
+    def may_type(self, member: Member) -> bool:
+        return member.host or not self._settings.host_only
 
     # --- its life --------------------------------------------------------------------------------------------------
 
@@ -193,9 +217,13 @@ class Space:
 
     async def _live(self, box: Box) -> None:
         await box.alive()
-        self._files = Workspace(box)
+        self._files = files = Workspace(box)
+        self._site = site = Site(box, self._spec, self._env, files.settled)
         self._began = self._active = self._deserted = trio.current_time()
         async with trio.open_nursery() as self._nursery:
+            self._terminals = Multiplexer(
+                self.id, site, self._settings.terminals, partial(self._nursery.start_soon, self._serve_run)
+            )
             self._up.set()
             self._nursery.start_soon(self._files.run)
             self._nursery.start_soon(self._keep_time)
@@ -207,7 +235,7 @@ class Space:
             self.reason = self.reason or "its box has ended"
             self._nursery.cancel_scope.cancel()
 
-    async def _serve_run(self, run: ShellRun) -> None:
+    async def _serve_run(self, run: SpaceRun) -> None:
         try:
             await run.serve()
         except Exception:
@@ -238,10 +266,18 @@ class Space:
             with trio.move_on_after(seconds - WARNING if seconds > WARNING else seconds):
                 await self._stirred.wait()
 
+    def _last_activity(self) -> float:
+        times = [self._active]
+        if self.run is not None:
+            times.append(self.run.feed.active)
+        if self._terminals is not None:
+            times.append(self._terminals.active)
+        return max(times)
+
     def _left(self) -> tuple[float, str]:
         """How many seconds are left, and what ends it then."""
         now = trio.current_time()
-        active = max(self._active, self.run.feed.active if self.run is not None else -math.inf)
+        active = self._last_activity()
         left = [
             (self._began + self._wall - now, f"it has lived for {self._wall:g} s"),
             (active + self._idle - now, f"there was no input or output for {self._idle:g} s"),
@@ -265,7 +301,7 @@ class Space:
 
     def _refuse_typing(self, member: Member) -> None:
         self.stir()
-        if self._settings.host_only and not member.host:
+        if not self.may_type(member):
             raise Forbidden("only the host of this space may use its terminal")
 
     def _refuse_when_over(self) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import trio
 
-from runnerd.sandbox.spec import Mode, Outcome, Usage
+from runnerd.sandbox.spec import Mode, Outcome, Usage, Window
 from runnerd.session.output import Chunk as Output
 from runnerd.session.output import OutputChannel, OutputLog
 
@@ -57,6 +57,13 @@ class StateChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Resized:
+    """The terminal is so large from here on."""
+
+    window: Window
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """So many bytes of output are not shown to this viewer: it was behind when the program was interrupted."""
 
@@ -78,7 +85,7 @@ class Ended:
     timings: dict[str, float]
 
 
-Event = Started | Output | StateChange | Skipped | Ended
+Event = Started | Output | StateChange | Resized | Skipped | Ended
 
 
 class Feed:
@@ -95,6 +102,7 @@ class Feed:
         self.viewers: list[Viewer] = []
         self.rest: trio.CancelScope | None = None
         self._quiet = 0.0
+        self._renewed = 0
         self._limit = limit or math.inf
         self._over, self._deserted, self._full = over, deserted, False
         self._marks: deque[tuple[int, Event]] = deque(maxlen=MARKS)
@@ -108,7 +116,7 @@ class Feed:
         """Log output and wake the viewers, but for `reader`, which is about to look by itself."""
         if self._full:
             return
-        room = self._limit - self.log.size
+        room = self._renewed + self._limit - self.log.size
         self._full = len(data) > room
         self.log.append(channel, data[: int(room)] if self._full else data)
         self.touch()
@@ -122,6 +130,10 @@ class Feed:
         """Give out the beginning of a character whose rest does not come."""
         self.log.flush(channel)
         self._wake()
+
+    def renew(self) -> None:
+        """Count output towards the limit anew from here."""
+        self._renewed = self.log.size
 
     @property
     def stalled(self) -> bool:
@@ -155,7 +167,7 @@ class Feed:
         self._started = event
         self._wake()
 
-    def mark(self, event: StateChange | Ended) -> None:
+    def mark(self, event: StateChange | Resized | Ended) -> None:
         """An event that comes after all output up to now, and before all later output."""
         if isinstance(event, Ended):
             self.log.finish()

@@ -167,7 +167,7 @@ class World:
         with trio.CancelScope(shield=True):
             await self.reaping.wait()
 
-    def waits_for_input(self, proc: int) -> bool:
+    def waits_for_input(self, proc: int, terminal: int | None) -> bool:
         self.looks.append(trio.current_time())
         return self.waits
 

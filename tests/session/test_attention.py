@@ -20,6 +20,7 @@ class Prog:
     """What Attention asks of a program."""
 
     def __init__(self) -> None:
+        self.terminal = None
         self.ended = False
         self.reminded: list[float] = []
         self.settled = True

@@ -49,9 +49,6 @@ COMMANDS = ("project", "create", "write", "rename", "delete", "read", "list", "s
 KEYS = {"Ctrl+C": b"\x03", "Ctrl+D": b"\x04", "Ctrl+Z": b"\x1a", "Ctrl+\\": b"\x1c"}
 """What `shell` types in place of a line."""
 
-NAME_MAX = 64
-"""Characters of a member's name, and of a colour."""
-
 OWN = ("exited", "signal", "killed")
 """Ends of a program that need no explanation."""
 
@@ -125,9 +122,9 @@ class SpacesAdapter:
 def _message(kind: str, fields: Fields) -> Command:
     match kind:
         case "init":
-            return Init(_key(fields), _name(fields, "user", "host"), _name(fields, "color", "#22c55e"))
+            return Init(_key(fields), fields.label("user", "host"), fields.label("color", "#22c55e"))
         case "join":
-            user, color = _name(fields, "user", "member"), _name(fields, "color", "#6366f1")
+            user, color = fields.label("user", "member"), fields.label("color", "#6366f1")
             return Join(fields.text("join"), user, color, _key(fields))
         case "revoke":
             return Revoke()
@@ -178,13 +175,6 @@ def _key(fields: Fields) -> str | None:
     if (public is None) != (secret is None):
         raise BadRequest("half of a key was given", hint="send both public_key and secret_key")
     return None if secret is None else f"{public}:{secret}"
-
-
-def _name(fields: Fields, name: str, default: str) -> str:
-    text = fields.text(name, default).strip()
-    if not text or len(text) > NAME_MAX or not text.isprintable():
-        raise BadRequest(f"{name} is {text[:20]!r}", hint=f"{name}: 1 to {NAME_MAX} printable characters")
-    return text
 
 
 def _news(event: News) -> Frame:
