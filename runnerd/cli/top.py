@@ -14,7 +14,7 @@ def add_parser(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "top",
         help="show what the daemon is doing",
-        description="Show the sessions of the daemon that uses this state folder, and the boxes that it has waiting.",
+        description="Show the sessions and spaces of the daemon that uses this state folder, and the boxes that wait.",
     )
     add_state_dir(parser)
     add_config(parser)
@@ -51,6 +51,15 @@ def _shown(told: dict[str, Any]) -> str:
         lines.append(
             f"{one['session']:<36} {one['language'] or '-':<12} {one['mode']:<9} {one['state']:<10} "
             f"{one['viewers']:>7} {one['output']:>10} {one['quiet']:.1f}s"
+        )
+    if told["spaces"]:
+        lines.append(
+            f"\n{'SPACE':<36} {'MEMBERS':>7} {'PROGRAMS':>8} {'TERMINALS':>9} {'MiB':>7} {'CPU':>8} {'AGE':>8} IDLE"
+        )
+    for one in sorted(told["spaces"], key=lambda one: -one["age"]):
+        lines.append(
+            f"{one['space']:<36} {one['members']:>7} {one['programs']:>8} {one['terminals']:>9} "
+            f"{one['memory'] / MiB:>7.1f} {one['cpu']:>7.1f}s {one['age']:>7.0f}s {one['idle']:.1f}s"
         )
     if told["pool"]:
         lines.append(

@@ -22,7 +22,7 @@ PATIENCE = 5.0
 
 
 def overview(registry: Registry) -> dict[str, Any]:
-    """All that `runnerd top` shows: counts, sessions, and what waits in the pool. Times in seconds, sizes in bytes."""
+    """All that `runnerd top` shows: counts, sessions, spaces, what waits in the pool. Seconds and bytes."""
     status = registry.status()
     return {
         "boxes": status.boxes,
@@ -43,6 +43,7 @@ def overview(registry: Registry) -> dict[str, Any]:
             }
             for session in registry.sessions.values()
         ],
+        "spaces": [msgspec.to_builtins(space.status()) for space in registry.spaces],
         "pool": [msgspec.to_builtins(stock) for stock in status.stocks],
     }
 

@@ -307,7 +307,7 @@ class Daemon:
             assets=self._assets,
             limits=self._host.limits_mode,
             languages=lambda: overview.languages(self._toolchains),
-            metrics=lambda: overview.metrics(self._registry.status(), self._listener),
+            metrics=lambda: overview.metrics(self._registry.status(), self._registry.spaces, self._listener),
             full=self._refuse_when_full,
             draining=self._drain.begun.is_set,
             converse=self._conversations.once,

@@ -1,12 +1,13 @@
 """What the daemon tells of itself: its languages, and counts for Prometheus."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from runnerd.server.http import Language
 from runnerd.server.listener import Listener
 from runnerd.server.metrics import Metric
 from runnerd.session.registry import Status
+from runnerd.session.space import Space
 from runnerd.toolchains import Toolchains
 
 POOL: tuple[tuple[str, Literal["gauge", "counter"], str], ...] = (
@@ -16,6 +17,15 @@ POOL: tuple[tuple[str, Literal["gauge", "counter"], str], ...] = (
     ("misses_total", "counter", "Runs that found none."),
     ("discarded_total", "counter", "Boxes that were thrown away unused."),
 )
+
+SPACES: tuple[tuple[str, str, str], ...] = (
+    ("members", "members", "Connections in spaces."),
+    ("programs", "programs", "Programs in the shared terminals of spaces."),
+    ("terminals", "terminals", "Other terminals of spaces."),
+    ("memory_bytes", "memory", "The most that each live space has used so far, in all."),
+    ("cpu_seconds", "cpu", "CPU time of live spaces."),
+)
+"""(metric, field of SpaceStatus, help). Sums: a label for each space would be a new series for each."""
 
 
 def languages(toolchains: Toolchains) -> list[Language]:
@@ -35,7 +45,7 @@ def languages(toolchains: Toolchains) -> list[Language]:
     ]
 
 
-def metrics(status: Status, listener: Listener) -> Iterator[Metric]:
+def metrics(status: Status, spaces: Iterable[Space], listener: Listener) -> Iterator[Metric]:
     yield Metric("boxes", "gauge", "Live boxes.", status.boxes)
     yield Metric("boxes_max", "gauge", "Boxes that may live at a time.", status.boxes_max)
     yield Metric("queue", "gauge", "Runs that wait for a box.", status.queued)
@@ -44,6 +54,10 @@ def metrics(status: Status, listener: Listener) -> Iterator[Metric]:
         yield Metric("sessions_ended_total", "counter", "Sessions that ended.", count, {"outcome": outcome})
     yield Metric("compilations_total", "counter", "Compile steps that could be kept and were run.", status.compiled)
     yield Metric("compilations_spared_total", "counter", "Compile steps whose products were kept.", status.spared)
+    living = [space.status() for space in spaces]
+    yield Metric("spaces", "gauge", "Live spaces.", len(living))
+    for name, field, help in SPACES:
+        yield Metric(f"space_{name}", "gauge", help, sum(getattr(each, field) for each in living))
     for name, kind, help in POOL:
         for stock in status.stocks:
             labels = {"language": stock.language, "profile": stock.profile, "mode": stock.mode}

@@ -5,7 +5,7 @@ import math
 import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -13,6 +13,7 @@ import trio
 from runnerd.config import Spaces as Settings
 from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
+from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.spec import BoxSpec, Outcome, Window
 from runnerd.session.fetch import Answer, Request, Take, fetch
 from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
@@ -33,6 +34,21 @@ class SpaceEnded(RunnerdError):
     """The space is over, and all that was in it is gone."""
 
     code, status, close = "space_ended", 410, 4410
+
+
+@dataclass(frozen=True, slots=True)
+class SpaceStatus:
+    """Counts of members, of programs in the shared terminal and of other terminals; `memory` in bytes (the most so far)
+    and `cpu` in seconds of its box; `age`, and `idle` since anybody or anything did something, in seconds."""
+
+    space: str
+    members: int
+    programs: int
+    terminals: int
+    memory: int
+    cpu: float
+    age: float
+    idle: float
 
 
 class Space:
@@ -211,6 +227,19 @@ class Space:
         self._retiring = True
         if self.run is None:
             self.kill("the daemon stops")
+
+    def status(self) -> SpaceStatus:
+        now, used = trio.current_time(), self._box.used() if self._box is not None else Used()
+        return SpaceStatus(
+            space=self.id,
+            members=len(self.members),
+            programs=int(self.run is not None),
+            terminals=len(self._terminals.terminals) if self._terminals is not None else 0,
+            memory=used.peak,
+            cpu=round(used.cpu, 3),
+            age=round(now - self._began, 3),
+            idle=round(now - self._last_activity(), 3),
+        )
 
     def error(self) -> SpaceEnded:
         return SpaceEnded(f"the space has ended: {self.reason}", hint="init makes a new one")

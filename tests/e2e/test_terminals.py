@@ -6,10 +6,12 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 import pytest
 import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
+from runnerd.server import admin
 from tests.e2e.serving import CONFIG, Daemon, serve
 
 WITHIN = 30
@@ -182,3 +184,26 @@ async def test_what_is_refused(daemon: Daemon) -> None:
             await ada.ask("open", "attached", stream=10 + number)
         assert (await ada.ask("open", "error", stream=20))["code"] == "busy"
         assert "late" not in ada.output.get(5, b"").decode()
+
+
+async def test_operators_see_spaces(daemon: Daemon) -> None:
+    async with space(daemon) as (host, join), client(daemon) as ada, httpx.AsyncClient(base_url=daemon.url) as http:
+        await ada.ask("join", "join", join=join)
+        await ada.ask("open", "attached")
+        await host.send("cmd", command={"type": "shell", "command": "cat"})
+        await ada.type("while :; do :; done\n")
+        while True:
+            spaces = (await trio.to_thread.run_sync(admin.ask, daemon.state_dir))["spaces"]
+            one = min(spaces, key=lambda one: one["age"])
+            if one["programs"] and one["cpu"]:
+                break
+            await trio.sleep(0.05)
+        assert (one["members"], one["programs"], one["terminals"]) == (2, 1, 1)
+        assert 1_000_000 < one["memory"] < 100_000_000
+        assert 0 <= one["idle"] <= one["age"]
+        lines = dict(line.rsplit(" ", 1) for line in (await http.get("/metrics")).text.splitlines())
+        assert (lines["runnerd_spaces"], lines["runnerd_space_members"]) == (str(len(spaces)), "2")
+        assert lines["runnerd_space_programs"] == "1"
+        assert int(lines["runnerd_space_terminals"]) >= 1
+        assert float(lines["runnerd_space_memory_bytes"]) >= one["memory"]
+        assert float(lines["runnerd_space_cpu_seconds"]) > 0

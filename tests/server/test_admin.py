@@ -31,6 +31,18 @@ TOLD: dict[str, Any] = {
             "quiet": 3.25,
         }
     ],
+    "spaces": [
+        {
+            "space": "n1-4567",
+            "members": 2,
+            "programs": 1,
+            "terminals": 3,
+            "memory": 70 * 1024 * 1024,
+            "cpu": 12.5,
+            "age": 900.1,
+            "idle": 4.25,
+        }
+    ],
     "pool": [
         {
             "language": "python",
@@ -105,6 +117,8 @@ async def test_the_command_shows_it(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "1 of 64 boxes, 0 waiting runs, 7 runs so far\nended: exited 6\n" in shown
     assert "n1-0123" in shown
     assert "1/2" in shown
+    space = next(line for line in shown.splitlines() if line.startswith("n1-4567"))
+    assert space.split() == ["n1-4567", "2", "1", "3", "70.0", "12.5s", "900s", "4.2s"]
     assert "9.0" in shown
 
 

@@ -268,3 +268,15 @@ async def test_who_is_far_behind_does_not_see_the_next_program() -> None:
         with trio.move_on_after(0.05) as nothing:
             await bob.program()
         assert nothing.cancelled_caught
+
+
+async def test_its_status(autojump_clock: trio.testing.MockClock) -> None:
+    async with living() as (space, _):
+        space.join("ada", "", host=True)
+        await trio.sleep(100)
+        space.stir()
+        await trio.sleep(20)
+        status = space.status()
+        assert (status.space, status.members, status.programs, status.terminals) == ("n1-0", 1, 0, 0)
+        assert (status.age, status.idle) == (pytest.approx(120), pytest.approx(20))
+        assert (status.memory, status.cpu) == (0, 0.0)
