@@ -207,3 +207,5 @@ async def test_operators_see_spaces(daemon: Daemon) -> None:
         assert int(lines["runnerd_space_terminals"]) >= 1
         assert float(lines["runnerd_space_memory_bytes"]) >= one["memory"]
         assert float(lines["runnerd_space_cpu_seconds"]) > 0
+        await host.send("cmd", command={"type": "shell", "command": "Kill"})
+        await host.hear("terminal-data-end")  # which the daemon's end would wait for
