@@ -22,6 +22,8 @@ class TreeBox:
         self.writes: list[str] = []
         self.may_write = trio.Event()
         self.may_write.set()
+        self.may_start = trio.Event()
+        self.may_start.set()
         self.may_dial = trio.Event()
         self.may_dial.set()
         self.ended = trio.Event()
@@ -84,5 +86,5 @@ class TreeBox:
         raise InitRefused("dial", errno.ECONNREFUSED, f"{host}:{port}")
 
     async def start(self, launch: Launch) -> None:
-        await trio.lowlevel.checkpoint()
+        await self.may_start.wait()
         raise InitRefused("start", errno.ENOENT, launch.argv[0])
