@@ -118,7 +118,7 @@ class FakeRegistry:
         raise NotFound("there is no such session")
 
     def new_id(self) -> str:
-        return f"n1-fake{len(self.started)}"
+        return f"n1-fake{len(self.started) + len(self.spaces)}"
 
     async def start(
         self,
@@ -255,7 +255,7 @@ def accounts_of(store: Any) -> Accounts:
 class Served:
     """A daemon of fakes. `url` is http://127.0.0.1:PORT; `stopped` is set when its run has ended."""
 
-    def __init__(self, port: int, daemon: Daemon) -> None:
+    def __init__(self, port: int, daemon: Daemon | None = None) -> None:
         self.port, self.daemon = port, daemon
         self.url = f"http://127.0.0.1:{port}"
         self.stopped = trio.Event()
