@@ -93,7 +93,7 @@ class Inside:
         url = told["url"]
         url = f"{self._daemon.url}{url}" if url.startswith("/") else url.replace("localhost/", self._named())
         deadline = time.monotonic() + PATIENCE
-        while status(url) in (502, 504):
+        while status(url, "HEAD") in (502, 504):  # which is not redirected
             assert time.monotonic() < deadline, self.run("cat log")
             time.sleep(0.05)
         return url
@@ -126,12 +126,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def status(url: str) -> int:
+def status(url: str, method: str = "GET") -> int:
     """Of the first answer. Names below localhost are this machine, which not every resolver knows."""
     scheme, _, rest = url.partition("://")
     host, _, path = rest.partition("/")
     port = host.rpartition(":")[2]
-    request = urllib.request.Request(f"{scheme}://127.0.0.1:{port}/{path}", headers={"Host": host})
+    request = urllib.request.Request(f"{scheme}://127.0.0.1:{port}/{path}", headers={"Host": host}, method=method)
     try:
         with urllib.request.build_opener(_NoRedirects).open(request, timeout=PATIENCE) as answer:
             return answer.status
