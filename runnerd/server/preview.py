@@ -94,7 +94,7 @@ class Previews:
     async def _relay(self, stream: ConnectionStream, head: Head, place: Place, space: Space) -> None:
         """Until the exchange is over, or its space."""
         asked = headers.to_server(head, place, self._base, stream.asked.address, self._scheme(stream, head))
-        relay = Relay(stream, self._settings.answer, space.stir, self._answered(head, place))
+        relay = Relay(stream, self._settings.answer, space.stir, self._answered(stream, head, place))
         problem: RunnerdError | None = None
         _watch_for_absence(stream)
         with self._counted(space):
@@ -111,9 +111,11 @@ class Previews:
         if problem is not None:
             raise problem
 
-    def _answered(self, head: Head, place: Place) -> Callable[[headers.Headers], headers.Headers]:
-        base = self._base
-        return lambda given: headers.to_client(given, head, place, base)
+    def _answered(
+        self, stream: ConnectionStream, head: Head, place: Place
+    ) -> Callable[[headers.Headers], headers.Headers]:
+        base, identity = self._base, ("x-request-id", stream.asked.id)
+        return lambda given: [*headers.to_client(given, head, place, base), identity]
 
     async def _dial(self, space: Space, port: int) -> trio.SocketStream:
         with trio.move_on_after(self._settings.answer):

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from runnerd.errors import BadRequest, Forbidden
 from runnerd.server.cors import SAFE
 from runnerd.server.head import Head
-from runnerd.server.preview_address import Base, Place, host_of
+from runnerd.server.preview_address import Base, Place
 
 Headers = list[tuple[str, str]]
 
@@ -186,7 +186,7 @@ def _location(value: str, head: Head, place: Place) -> str:
         local = parts.hostname in _LOOPBACK and (parts.port or 80) == place.port
     except ValueError:
         return value
-    if local or (parts.netloc and parts.hostname == host_of(head)):
+    if local or (parts.netloc and parts.netloc.lower() == (head.get("host") or "").lower()):
         value = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         value += f"#{parts.fragment}" if parts.fragment else ""
         value = f"/{value.lstrip('/')}"

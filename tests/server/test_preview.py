@@ -1,6 +1,8 @@
 """Previews through the real listener: servers in a space that answer well, badly, for ever and not at all."""
 
+import os
 import re
+import signal
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -158,6 +160,20 @@ async def test_previews_can_be_off(tmp_path: Path) -> None:
         await ada.cmd("preview", port=1)
         assert (await ada.hear())["code"] == "forbidden"
         assert parted(await served.ask(b"GET /preview/a/1/c/ HTTP/1.1\r\nHost: localhost\r\n\r\n"))[0] == 403
+
+
+async def test_a_reload_changes_them(tmp_path: Path) -> None:
+    settings: dict[str, object] = {"answer": 5}
+    async with previewing(tmp_path, preview=settings) as preview:
+        assert (await preview.get())[0] == 200
+        settings["url"] = "http://preview.localhost"
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: bool(previews(preview)._base.host))
+        assert (await preview.get())[0] == 404
+        assert (await preview.ask_for()).startswith("http://preview.localhost/preview/")
+        status, head, _ = await preview.get()
+        assert status == 200
+        assert re.search(r"x-request-id: [0-9a-f]{16}\r\n", head)
 
 
 async def test_after_other_requests_of_a_connection(tmp_path: Path) -> None:

@@ -327,6 +327,7 @@ PREFIX = place().prefix
         (f"https://a.org{PREFIX}/x", f"{PREFIX}/x", None),
         ("http://localhost:3000//evil.org/", f"{PREFIX}/evil.org/", "/evil.org/"),
         ("https://evil.org/", "https://evil.org/", "https://evil.org/"),
+        ("https://a.org:444/x", "https://a.org:444/x", "https://a.org:444/x"),
         ("//evil.org/", "//evil.org/", "//evil.org/"),
         ("/api/v1/execute", f"{PREFIX}/api/v1/execute", "/api/v1/execute"),
         (f"{PREFIX}/x", f"{PREFIX}/x", None),
