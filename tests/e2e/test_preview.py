@@ -1,8 +1,10 @@
 """Previews of servers in a real box, by clients that are no browsers."""
 
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.sync.client import connect
@@ -43,6 +45,57 @@ def test_servers_in_a_space(daemon: Daemon, space: Inside) -> None:
             assert echo.recv(PATIENCE) == word
 
     assert status(space.preview(3000).replace("/3000/", "/8000/")) == 403
+
+
+EVIL = """\
+import socket, threading
+OK = b"HTTP/1.1 200 OK\\r\\n"
+ANSWERS = {
+    b"words": [b"SSH-2.0-x\\r\\n"],
+    b"lengths": [OK + b"Content-Length: 1\\r\\nContent-Length: 2\\r\\n\\r\\nhi"],
+    b"split": [OK + b"X: a\\rSet-Cookie: b=c\\r\\nContent-Length: 0\\r\\n\\r\\n"],
+    b"heads": [OK, *[b"X: " + b"x" * 1000 + b"\\r\\n"] * 100_000],
+    b"soon": [b"HTTP/1.1 103 Soon\\r\\n\\r\\n"] * 1000 + [b"x\\r\\n\\r\\n"],
+    b"switch": [b"HTTP/1.1 101 Switching\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n\\r\\n"],
+    b"body": [OK + b"\\r\\n", *[b"x" * 65536] * 100_000],
+    b"good": [OK + b"Content-Length: 2\\r\\n\\r\\nhi"],
+}
+
+def serve(connection):
+    with connection:
+        try:
+            path = connection.recv(65536).split(b" ")[1]
+            for each in ANSWERS[path.strip(b"/") or b"good"]:
+                connection.sendall(each)
+        except OSError:
+            pass
+
+with socket.create_server(("127.0.0.1", 3000)) as server:
+    while True:
+        threading.Thread(target=serve, args=(server.accept()[0],)).start()
+"""
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_means_harm_and_clients_that_leave(daemon: Daemon, space: Inside) -> None:
+    space.write("evil.py", EVIL)
+    space.start("python3 evil.py")
+    url = space.preview(3000)
+    descriptors = Path(f"/proc/{daemon.pid}/fd")
+    deadline = time.monotonic() + PATIENCE
+    before = len(list(descriptors.iterdir()))
+    for path in ("words", "lengths", "split", "heads", "soon", "switch"):
+        assert status(f"{url}{path}") == 502, path
+    for _ in range(20):
+        with urllib.request.urlopen(f"{url}body", timeout=PATIENCE) as answer:
+            assert len(answer.read(1_000_000)) == 1_000_000
+        with socket.create_connection(("127.0.0.1", daemon.port)) as client:
+            head = f"POST {url.removeprefix(daemon.url)}good HTTP/1.1\r\nHost: localhost\r\n"
+            client.sendall(f"{head}Content-Length: 999999999\r\n\r\n".encode() + b"x" * 1_000_000)
+    while len(list(descriptors.iterdir())) > before:
+        assert time.monotonic() < deadline, "connections stay open"
+        time.sleep(0.05)
+    assert status(f"{url}good") == 200
 
 
 @pytest.mark.timeout(60)
