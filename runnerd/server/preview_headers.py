@@ -28,7 +28,7 @@ _OURS = frozenset(
     {"cross-origin-resource-policy", "x-content-type-options", "referrer-policy", "cache-control", "x-request-id"}
 )
 _OF_CACHES = ("surrogate-", "cdn-", "cloudflare-")
-_OF_PROXIES = ("x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-", "x-litespeed-")
+_OF_PROXIES = ("x-accel-", "x-sendfile", "x-lighttpd-", "x-reproxy-", "x-litespeed-", "x-envoy-")
 """What reverse proxies obey when a server behind them says so: nginx would give out its internal files."""
 
 _OF_ORIGINS = frozenset(
@@ -102,6 +102,8 @@ def to_client(headers: Headers, head: Head, place: Place, base: Base) -> Headers
             continue
         if name in ("location", "content-location"):
             value = _location(value, head, place)
+        if name == "content-type" and place.prefix and _could_be_pages(value, head):
+            value = "application/octet-stream"
         kept.append((name, value))
     stored = any(name.lower() == "cache-control" and "no-store" in value.lower() for name, value in headers)
     return [*kept, ("cache-control", "no-store" if stored else "private, no-cache"), *isolation(place)]
@@ -177,6 +179,11 @@ def _may_pass(name: str, value: str, place: Place) -> bool:
         attributes = [each.partition("=")[0].strip().lower() for each in value.split(";")[1:]]
         return "domain" not in attributes and not _is_ours(value)
     return True
+
+
+def _could_be_pages(value: str, head: Head) -> bool:
+    """Many documents in one answer: browsers have held only the first to a policy. Cameras send images so."""
+    return value.strip().lower().startswith("multipart/") and head.get("sec-fetch-dest") != "image"
 
 
 def _location(value: str, head: Head, place: Place) -> str:

@@ -151,7 +151,7 @@ async def test_who_may_not_see_it(tmp_path: Path) -> None:
 async def test_an_address_expires(tmp_path: Path) -> None:
     async with previewing(tmp_path, preview={"valid": 0.001}) as preview:
         status, _, body = await preview.get()
-        assert (status, b"expired" in body) == (403, True)
+        assert (status, b"expired" in body, b'"bad_capability"' in body) == (403, True, True)
 
 
 async def test_previews_can_be_off(tmp_path: Path) -> None:
@@ -357,7 +357,7 @@ async def test_no_answer_in_time(tmp_path: Path) -> None:
     async with previewing(tmp_path, preview={"answer": 0.2}) as preview:
         preview.handle = _say_nothing
         status, _, body = await preview.get()
-        assert (status, b"within 0.2 s" in body) == (504, True)
+        assert (status, b"within 0.2 s" in body, b'"gateway_timeout"' in body) == (504, True, True)
         preview.served.registry.boxes[0].may_dial = trio.Event()
         assert (await preview.get())[0] == 504
 

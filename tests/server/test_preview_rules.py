@@ -247,6 +247,7 @@ HARM = {
     "Public-Key-Pins": "x",
     "X-Accel-Redirect": "/internal/secret",
     "X-Sendfile": "/etc/passwd",
+    "X-Envoy-Immediate-Health-Check-Fail": "1",
     "X-Content-Type-Options": "sniff",
     "Referrer-Policy": "unsafe-url",
     "Cross-Origin-Resource-Policy": "cross-origin",
@@ -338,6 +339,16 @@ def test_redirects(given: str, shared: str, own: str | None) -> None:
     assert ("location", shared) in answered({"Location": given}, place())
     if own is not None:
         assert ("location", own) in answered({"Location": given}, place(prefix=""), HOSTS)
+
+
+def test_pages_do_not_come_by_the_dozen() -> None:
+    """Below a path: on an origin of its own a server does as it likes."""
+    many = ("content-type", "multipart/x-mixed-replace; boundary=b")
+    none = ("content-type", "application/octet-stream")
+    image = head("/", sec_fetch_dest="image")
+    assert none in answered([many], place())
+    assert many in answered([many], place(prefix=""), HOSTS)
+    assert many in rules.to_client([many], image, place(), SHARED)
 
 
 def test_an_answer_of_two_lengths_has_one() -> None:
