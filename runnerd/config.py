@@ -203,6 +203,21 @@ class Spaces(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Terminals that may be open in one space at a time."""
 
 
+class Preview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ports of spaces in browsers (docs/preview.md)."""
+
+    url: Annotated[
+        str, Meta(pattern=r"^(https?://([{]port[}]-[{]space[}][.])?[a-z0-9][a-z0-9.-]*(:[0-9]{1,5})?)?$")
+    ] = ""
+    """https://{port}-{space}.DOMAIN: a host for each port; https://HOST: paths of it; empty: of the daemon's own."""
+    valid: Annotated[float, Meta(gt=0, le=1e9)] = 28_800.0
+    """Seconds for which an address is good."""
+    answer: Annotated[float, Meta(gt=0, le=1e9)] = 60.0
+    """Seconds that a server in a space may take to begin its answer."""
+    connections: Annotated[int, Meta(ge=0, le=2**20)] = 128
+    """At a time into one space; 0: there are no previews."""
+
+
 class Uids(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Host uids for boxes of a root daemon, one per live box."""
 
@@ -241,6 +256,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     quota: Quota = Quota()
     prices: Prices = Prices()
     spaces: Spaces = Spaces()
+    preview: Preview = Preview()
 
     @property
     def state(self) -> Path:

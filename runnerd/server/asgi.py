@@ -1,6 +1,7 @@
 """Serves HTTP on an accepted stream by Hypercorn, which knows nothing of the listener and is kept from doing more."""
 
 import logging
+from collections.abc import Callable
 from typing import Any, cast
 
 import h11
@@ -21,8 +22,12 @@ KEEP_ALIVE = 75.0
 """Seconds that an idle connection stays, or takes for its next head: longer than reverse proxies reuse theirs."""
 
 
+Claims = Callable[[Head], bool]
+"""Whether a request is another's to serve."""
+
+
 class _Upgrade(Exception):
-    """A WebSocket handshake came on a connection that served HTTP before."""
+    """A WebSocket handshake, or what is served elsewhere, came on a connection that served HTTP before."""
 
     def __init__(self, head: Head, rest: bytes) -> None:
         self.head = head
@@ -32,16 +37,19 @@ class _Upgrade(Exception):
 class _Protocol(H11Protocol):
     """HTTP/1.1 only: Hypercorn would also switch to h2c, and speak WebSocket with compression and no deadlines."""
 
+    claims: Claims
+
     async def _check_protocol(self, event: h11.Request) -> None:
         head = from_request(event)
         if head.size > self.config.h11_max_incomplete_size:
             raise HeadTooLarge(self.config.h11_max_incomplete_size)
-        if head.wants_websocket:
+        if head.wants_websocket or self.claims(head):
             raise _Upgrade(head, self.connection.trailing_data[0])
 
 
 class _Server(TCPServer):
     upgrade: Head | None = None
+    claims: Claims
 
     async def run(self) -> None:
         """What the overridden method does for a stream without TLS; the stream stays open at an Upgrade, and when
@@ -63,6 +71,7 @@ class _Server(TCPServer):
                 server,
                 self.protocol_send,
             )
+            self.protocol.claims = self.claims
             await self.protocol.initiate()
             # No idle time yet, which ends at once when the daemon stops: a whole head is there to be answered.
             try:
@@ -79,10 +88,11 @@ class _Server(TCPServer):
 
 
 class HttpServer:
-    """One Starlette app for all connections."""
+    """One Starlette app for all connections, for all requests but WebSockets and those that `elsewhere` claims."""
 
-    def __init__(self, app: ASGIApp, *, head_size: int) -> None:
+    def __init__(self, app: ASGIApp, *, head_size: int, elsewhere: Claims = lambda head: False) -> None:
         self._context: WorkerContext | None = None
+        self._elsewhere = elsewhere
         self.adopt(app, head_size=head_size)
 
     def adopt(self, app: ASGIApp, *, head_size: int) -> None:
@@ -100,10 +110,12 @@ class HttpServer:
             await self._context.terminated.set()
 
     async def serve(self, stream: ConnectionStream) -> Head | None:
-        """Answer requests until the connection closes: None. Or until a client asks for a WebSocket: its head, which
-        `stream` then replays. Raises HeadTooLarge, not answered yet, and whatever a client provokes in Hypercorn."""
+        """Answer requests until the connection closes: None. Or until a client asks for a WebSocket, or for what is
+        served elsewhere: its head, which `stream` then replays. Raises HeadTooLarge, not answered yet, and whatever a
+        client provokes in Hypercorn."""
         if self._context is None:
             self._context = WorkerContext(None)
         server = _Server(self._app, self._config, self._context, LifespanState({}), stream)  # pyright: ignore[reportArgumentType]
+        server.claims = self._elsewhere
         await server.run()
         return server.upgrade

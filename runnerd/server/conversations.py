@@ -17,6 +17,7 @@ from runnerd.server.http import asked_of, head_of
 from runnerd.server.listener import ServeWebSocket
 from runnerd.server.oneshot import Converse
 from runnerd.server.outbox import Transport
+from runnerd.server.preview import Previews
 from runnerd.server.spaces import SpaceConversation
 from runnerd.server.stream import ConnectionStream
 from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket
@@ -26,8 +27,14 @@ class Conversations:
     """`keepalive` tells the settings of a WebSocket as they are now."""
 
     def __init__(
-        self, admission: Admission, doorkeeper: Doorkeeper, drain: Drain, keepalive: Callable[[], Keepalive]
+        self,
+        admission: Admission,
+        doorkeeper: Doorkeeper,
+        drain: Drain,
+        keepalive: Callable[[], Keepalive],
+        previews: Previews,
     ) -> None:
+        self._previews = previews
         self._admission, self._doorkeeper, self._drain, self._keepalive = admission, doorkeeper, drain, keepalive
 
     def by_path(self) -> dict[str, ServeWebSocket]:
@@ -58,7 +65,9 @@ class Conversations:
         key, address = self._doorkeeper.key_in(head), stream.asked.address
 
         async def converse(transport: WebSocketTransport) -> None:
-            await SpaceConversation(transport, self._admission, self._doorkeeper, self._drain, address, key).run()
+            await SpaceConversation(
+                transport, self._admission, self._doorkeeper, self._drain, self._previews, address, key
+            ).run()
 
         await serve_websocket(stream, head, self._keepalive(), (), converse)
 

@@ -39,6 +39,7 @@ from runnerd.server.http import Site, asked_of, head_of, make_app
 from runnerd.server.listener import Listener, Settings
 from runnerd.server.notify import feed_watchdog, notify, reloading, show_status, stopping
 from runnerd.server.origin import Gate
+from runnerd.server.preview import Previews
 from runnerd.server.translate import run_of
 from runnerd.server.websocket import Keepalive
 from runnerd.session.registry import Registry
@@ -165,10 +166,22 @@ class Daemon:
                 self._admission = Admission(
                     self._registry, self._toolchains, self._doorkeeper, self._accounts, self._config, nursery
                 )
-                self._conversations = Conversations(self._admission, self._doorkeeper, self._drain, self._keepalive)
-                self._http = HttpServer(make_app(self._site()), head_size=self._config.http.head_size)
+                self._previews = Previews(
+                    lambda: self._registry.spaces, self._config.preview, self._gate, self._proxies
+                )
+                self._conversations = Conversations(
+                    self._admission, self._doorkeeper, self._drain, self._keepalive, self._previews
+                )
+                self._http = HttpServer(
+                    make_app(self._site()), head_size=self._config.http.head_size, elsewhere=self._previews.claims
+                )
                 self._listener = Listener(
-                    self._settings(), self._gate, self._http, self._conversations.by_path(), self._proxies
+                    self._settings(),
+                    self._gate,
+                    self._http,
+                    self._conversations.by_path(),
+                    self._proxies,
+                    self._previews,
                 )
                 nursery.start_soon(orphans.reap)
                 nursery.start_soon(self._doorkeeper.revocations.run)
@@ -240,6 +253,7 @@ class Daemon:
         self._registry.adopt(self._config)
         self._admission.adopt(self._config)
         self._http.adopt(make_app(self._site()), head_size=self._config.http.head_size)
+        self._previews.adopt(self._config.preview, self._gate, self._proxies)
         self._listener.adopt(self._settings(), self._gate, self._proxies)
         log.info("the configuration was read again")
 

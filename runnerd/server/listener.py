@@ -30,7 +30,19 @@ class HeadTimeout(RunnerdError):
 
 class Http(Protocol):
     async def serve(self, stream: ConnectionStream) -> Head | None:
-        """Answer requests until the connection is over, or a WebSocket handshake comes that `stream` replays."""
+        """Answer requests until the connection is over, or one comes that others serve: a WebSocket handshake, or what
+        is served elsewhere. `stream` replays that."""
+        ...
+
+
+class Elsewhere(Protocol):
+    def claims(self, head: Head) -> bool:
+        """Whether a request is no matter of the daemon's own paths, WebSockets and names."""
+        ...
+
+    async def serve(self, stream: ConnectionStream, head: Head) -> None:
+        """Serve such a request, which `stream` replays, as the last of its connection. May raise RunnerdError before
+        anything was sent."""
         ...
 
 
@@ -51,8 +63,8 @@ class Settings:
 
 
 class Listener:
-    """One port. `websockets` says who serves a WebSocket by path, or all below a path that ends in a slash; `http`
-    serves all else. `proxies` are believed.
+    """One port. What `elsewhere` claims is its own; `websockets` says who serves a WebSocket by path, or all below a
+    path that ends in a slash; `http` serves all else. `proxies` are believed.
 
     Nothing that one connection does ends another or the daemon.
     """
@@ -64,12 +76,14 @@ class Listener:
         http: Http,
         websockets: Mapping[str, ServeWebSocket],
         proxies: Proxies | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._settings = settings
         self._gate = gate
         self._http = http
         self._websockets = websockets
         self._proxies = proxies or Proxies(())
+        self._elsewhere = elsewhere
         self.open = 0
         self.accepted = 0
         self.refused = 0
@@ -108,12 +122,16 @@ class Listener:
 
     async def _route(self, stream: ConnectionStream) -> None:
         head = await self._read_head(stream)
-        while head is not None and not head.wants_websocket:
+        while head is not None and not head.wants_websocket and not self._is_elsewhere(head):
             head = await self._http.serve(stream)
         if head is None:
             return
         stream.asked = identify(head, stream.peer, self._proxies)
         logs.bind(request=stream.asked.id, client=stream.asked.address)
+        if self._elsewhere is not None and self._is_elsewhere(head):
+            await self._elsewhere.serve(stream, head)
+            await stream.linger()
+            return
         self._gate.check_host(head)
         folder, _, _ = head.path.rstrip("/").rpartition("/")
         serve = self._websockets.get(head.path) or self._websockets.get(f"{folder}/")
@@ -122,6 +140,9 @@ class Listener:
         self._gate.check_origin(head)
         await serve(stream, head)
         await stream.linger()
+
+    def _is_elsewhere(self, head: Head) -> bool:
+        return self._elsewhere is not None and self._elsewhere.claims(head)
 
     async def _read_head(self, stream: ConnectionStream) -> Head | None:
         """The first head, which `stream` then replays. None when the client left before it was whole."""

@@ -23,6 +23,7 @@ from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
 from runnerd.server.conversation import Drain
 from runnerd.server.outbox import Transport
+from runnerd.server.preview import Previews
 from runnerd.server.translate import event_of
 from runnerd.server.trouble import told
 from runnerd.session import members
@@ -42,11 +43,12 @@ class SpaceConversation:
         admission: Admission,
         doorkeeper: Doorkeeper,
         drain: Drain,
+        previews: Previews,
         address: str,
         key: str | None,
     ) -> None:
         self._transport, self._admission, self._doorkeeper, self._drain = transport, admission, doorkeeper, drain
-        self._address, self._key = address, key
+        self._previews, self._address, self._key = previews, address, key
         self._adapter = SpacesAdapter()
         self._place: tuple[Space, Member] | None = None
         self._leaving = ExitStack()
@@ -95,6 +97,8 @@ class SpaceConversation:
                 self._place[0].kill_program(self._place[1])
             case wire.Curl():
                 self._curl(self._place[0], command)
+            case wire.Preview(port):
+                await self._tell(wire.Previewed(port, *self._previews.address(self._place[0], port)))
             case _:
                 await self._file_work(*self._place, command)
 

@@ -77,7 +77,7 @@ async def fetch(box: Box, request: Request, take: Take) -> Answer:
     client = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEAD_MAX)
     asked = _encoded(client, request)
     with trio.move_on_after(SECONDS):
-        async with await _dial(box, request) as stream:
+        async with await dial(box, request.port, request.host) as stream:
             try:
                 await stream.send_all(asked)
                 return await _answer(client, stream, take)
@@ -100,9 +100,10 @@ def _encoded(client: h11.Connection, request: Request) -> bytes:
         raise BadRequest(f"the request cannot be sent: {problem}", hint="it must be as HTTP has it") from None
 
 
-async def _dial(box: Box, request: Request) -> trio.SocketStream:
+async def dial(box: Box, port: int, host: str = "localhost") -> trio.SocketStream:
+    """A connection to a port of the box. Raises NoAnswer when nothing listens there, and BrokenBox."""
     try:
-        dialled = await box.dial(request.port, request.host)
+        dialled = await box.dial(port, host)
     except InitRefused as problem:
         hint = "start a server by shell first, and give it a moment"
         raise NoAnswer(problem.message, hint=hint) from None

@@ -15,7 +15,7 @@ from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.spec import BoxSpec, Outcome, Window
-from runnerd.session.fetch import Answer, Request, Take, fetch
+from runnerd.session.fetch import Answer, Request, Take, dial, fetch
 from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
 from runnerd.session.multiplexer import Multiplexer
 from runnerd.session.shell import ShellRun, Site, SpaceRun
@@ -85,9 +85,11 @@ class Space:
     # --- who is in it ----------------------------------------------------------------------------------------------
 
     def renew_key(self) -> str:
-        """Let nobody in any more by the join key there was; the new one is as good as unguessable: 128 bits."""
+        """Let nobody in any more by the join key there was, nor by addresses of previews, which `secret` signs; the new
+        key is as good as unguessable: 128 bits."""
         node, _, _ = self.id.partition("-")
         self.key = f"{node}-{secrets.token_hex(16)}"
+        self.secret = secrets.token_bytes(32)
         self._key_until = trio.current_time() + (self._settings.join_valid or math.inf)
         return self.key
 
@@ -170,6 +172,13 @@ class Space:
         self._refuse_when_over()
         assert self._box is not None
         return await fetch(self._box, request, take)
+
+    async def dial(self, port: int) -> trio.SocketStream:
+        """A connection to a port of the space. Raises NoAnswer, SpaceEnded, BrokenBox."""
+        self.stir()
+        self._refuse_when_over()
+        assert self._box is not None
+        return await dial(self._box, port)
 
     async def press(self, member: Member, key: bytes) -> None:
         """A key for the program that runs. Raises Forbidden, NotFound, BadRequest."""

@@ -33,6 +33,8 @@ from runnerd.protocols.spaces import (
     NewKey,
     Person,
     Press,
+    Preview,
+    Previewed,
     Project,
     ProjectMade,
     Read,
@@ -194,6 +196,7 @@ def test_what_is_published_is_understood() -> None:
     assert asked(RENAME) == Rename("project/utils.py", "core_utils.py")
     assert asked(DELETE) == Delete("project/core_utils.py")
     assert asked(SHELL) == Shell("cd project && python -u main.py")
+    assert asked('{"type":"cmd","command":{"type":"preview"},"port":3000}') == Preview(3000)
     assert asked(CURL) == Curl("GET", "http://localhost:3000", {}, b"")
     assert asked(STOP) == Press(b"\x03")
 
@@ -308,6 +311,9 @@ def test_answers() -> None:
 
 
 def test_what_curl_gets() -> None:
+    assert told(Previewed(3000, "/preview/...", 60.0)) == [
+        {"type": "preview", "port": 3000, "url": "/preview/...", "expires": 60.0}
+    ]
     assert told(Chunk("<!DOCTYPE html>"), Fetched(200, {"Server": "x"})) == [
         {"type": "chunk", "content": "<!DOCTYPE html>"},
         {"type": "end", "status": 200, "headers": {"Server": "x"}},

@@ -118,7 +118,7 @@ class FakeRegistry:
         raise NotFound("there is no such session")
 
     def new_id(self) -> str:
-        return f"n1-fake{len(self.started)}"
+        return f"n1-fake{len(self.started) + len(self.spaces)}"
 
     async def start(
         self,
@@ -255,8 +255,8 @@ def accounts_of(store: Any) -> Accounts:
 class Served:
     """A daemon of fakes. `url` is http://127.0.0.1:PORT; `stopped` is set when its run has ended."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, daemon: Daemon | None = None) -> None:
+        self.port, self.daemon = port, daemon
         self.url = f"http://127.0.0.1:{port}"
         self.stopped = trio.Event()
 
@@ -331,7 +331,7 @@ async def serve(state: Path, settings: dict[str, Any] | None = None, *, loopback
         daemon = Daemon(read(), host, Toolchains({}, {}), stack, loopback=loopback, read=read, make_registry=make)
         bound = address.bound(where, sockets)
         assert isinstance(bound, address.TcpAddress)
-        served = Served(bound.port)
+        served = Served(bound.port, daemon)
 
         async def run() -> None:
             await daemon.run(bound, sockets, time.monotonic())

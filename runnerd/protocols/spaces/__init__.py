@@ -111,7 +111,30 @@ class Curl:
     data: bytes
 
 
-Command = Init | Join | Revoke | Project | Create | Write | Rename | Delete | Read | List | Shell | Press | Kill | Curl
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Where a browser finds what listens on a port of the space."""
+
+    port: int
+
+
+Command = (
+    Init
+    | Join
+    | Revoke
+    | Project
+    | Create
+    | Write
+    | Rename
+    | Delete
+    | Read
+    | List
+    | Shell
+    | Press
+    | Kill
+    | Curl
+    | Preview
+)
 
 
 # --- events ----------------------------------------------------------------------------------------------------
@@ -228,5 +251,14 @@ class Fetched:
     headers: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """`url` is whole, or a path on the server that the member speaks to; good for `seconds`."""
+
+    port: int
+    url: str
+    seconds: float
+
+
 News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Missed | Warned
-Event = News | Content | Listing | Chunk | Fetched
+Event = News | Content | Listing | Chunk | Fetched | Previewed

@@ -32,6 +32,8 @@ from runnerd.protocols.spaces import (
     News,
     Person,
     Press,
+    Preview,
+    Previewed,
     Project,
     ProjectMade,
     Read,
@@ -45,7 +47,7 @@ from runnerd.protocols.spaces import (
 from runnerd.protocols.spaces.trees import base_name, structure, tree_path
 
 TYPES = ("init", "join", "revoke", "cmd")
-COMMANDS = ("project", "create", "write", "rename", "delete", "read", "list", "shell", "curl")
+COMMANDS = ("project", "create", "write", "rename", "delete", "read", "list", "shell", "curl", "preview")
 KEYS = {"Ctrl+C": b"\x03", "Ctrl+D": b"\x04", "Ctrl+Z": b"\x1a", "Ctrl+\\": b"\x1c"}
 """What `shell` types in place of a line."""
 
@@ -91,6 +93,8 @@ class SpacesAdapter:
                 return [_frame("chunk", content=event.content)]
             case Fetched():
                 return [_frame("end", status=event.status, headers=event.headers)]
+            case Previewed():
+                return [_frame("preview", port=event.port, url=event.url, expires=event.seconds)]
             case Content() | Listing():
                 return [_answer(event)]
             case _:
@@ -162,6 +166,8 @@ def _command(kind: str, command: Fields, fields: Fields) -> Command:
         case "curl":
             data = fields.content("data") if "data" in fields else b""
             return Curl(fields.text("method", "GET"), fields.text("url"), fields.texts("headers"), data)
+        case "preview":
+            return Preview(fields.number("port", None, 1, 65535))
         case _:
             raise _unknown("command", kind, COMMANDS)
 
