@@ -32,9 +32,9 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What `who` did to `path`; `to` is a renamed thing's path now."""
+    """What `who` did to `path`, a program when that is None; `to` is a renamed thing's path now."""
 
-    who: "Member"
+    who: "Member | None"
     change: Change
     path: str
     to: str | None = None
@@ -54,10 +54,10 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """The space is about to end, in `seconds`."""
+    """The space is about to end, in `seconds`; or, without these, something in it is as the message says."""
 
     message: str
-    seconds: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.spec import BoxSpec, Outcome
 from runnerd.session.fetch import Answer, Request, Take, fetch
-from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
+from runnerd.session.members import Came, Change, Changed, Left, Member, Missed, News, Over, Refused, Warned, free_name
+from runnerd.session.observer import Observer, Watches
 from runnerd.session.shell import ShellRun
 from runnerd.session.workspace import Workspace
 
@@ -36,18 +37,25 @@ class Space:
     """`serve` runs it, in a box of `spec` that `open` gives; everything else may be called once it is `up`.
 
     `owner` is the public key of who made it, None where no key was needed; `env` are variables of its programs. `over`
-    is set when its box is gone, and `reason` says why.
+    is set when its box is gone, and `reason` says why. Changes by programs are seen by `watches`, if there are any.
     """
 
     def __init__(
-        self, id: str, open: Open, spec: BoxSpec, settings: Settings, owner: str | None, env: Mapping[str, str]
+        self,
+        id: str,
+        open: Open,
+        spec: BoxSpec,
+        settings: Settings,
+        owner: str | None,
+        env: Mapping[str, str],
+        watches: Watches | None = None,
     ) -> None:
         self.id, self.owner = id, owner
         self.members: list[Member] = []
         self.over = trio.Event()
         self.reason = ""
         self.run: ShellRun | None = None
-        self._open, self._settings, self._env = open, settings, env
+        self._open, self._settings, self._env, self._watches = open, settings, env, watches
         limits = spec.limits
         self._wall, self._idle = limits.wall or math.inf, limits.idle or math.inf
         self._spec = replace(spec, limits=replace(limits, wall=0.0, idle=0.0))
@@ -95,8 +103,8 @@ class Space:
         self._deserted = trio.current_time()
         self.stir()
 
-    def changed(self, member: Member, change: Change, path: str, to: str | None = None) -> None:
-        """Tell all others what `member` did to the tree."""
+    def changed(self, member: Member | None, change: Change, path: str, to: str | None = None) -> None:
+        """Tell all others what `member` did to the tree; None: a program did."""
         self._tell(Changed(member, change, path, to), member)
 
     def stir(self) -> None:
@@ -199,6 +207,8 @@ class Space:
             self._up.set()
             self._nursery.start_soon(self._files.run)
             self._nursery.start_soon(self._keep_time)
+            if self._watches is not None:
+                self._nursery.start_soon(self._observer(box, self._watches, self._files).run)
             await box.ended.wait()
             if box.exceeded is not None:
                 self.reason = self.reason or f"it was over its limit of {box.exceeded.value}"
@@ -206,6 +216,16 @@ class Space:
                 self.reason = self.reason or box.failure.message
             self.reason = self.reason or "its box has ended"
             self._nursery.cancel_scope.cancel()
+
+    def _observer(self, box: Box, watches: Watches, files: Workspace) -> Observer:
+        return Observer(
+            box,
+            watches,
+            files.mine,
+            lambda told: self.changed(None, told.change, told.path, told.to),
+            lambda: self._tell(Missed()),
+            lambda why: self._tell(Warned(why)),
+        )
 
     async def _serve_run(self, run: ShellRun) -> None:
         try:

@@ -165,9 +165,9 @@ class ProjectMade:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What another member did; `to` is a renamed thing's path now."""
+    """What another member did, or a program (None); `to` is a renamed thing's path now."""
 
-    user: str
+    user: str | None
     change: Change
     path: str
     to: str | None = None
@@ -182,10 +182,10 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """`seconds` until the space ends, unless somebody does something about it."""
+    """`seconds` until the space ends, unless somebody does something about it; None: it may go on."""
 
     message: str
-    seconds: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

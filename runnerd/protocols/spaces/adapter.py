@@ -207,7 +207,8 @@ def _news(event: News) -> Frame:
         case Missed():
             return _frame("missed", members=_people(event.members))
         case Warned():
-            return _frame("warning", message=event.message, seconds=event.seconds)
+            seconds = {} if event.seconds is None else {"seconds": event.seconds}
+            return _frame("warning", message=event.message, **seconds)
 
 
 def _answer(event: Content | Listing) -> Frame:
