@@ -41,6 +41,14 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """A program has opened this TCP port, or closed it."""
+
+    port: int
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """A text of this member's own could not be written."""
 
@@ -67,7 +75,7 @@ class Over:
     error: RunnerdError
 
 
-News = Came | Left | Changed | Refused | Missed | Warned | Over
+News = Came | Left | Changed | Listening | Refused | Missed | Warned | Over
 
 
 class Member:

@@ -14,8 +14,22 @@ from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.spec import BoxSpec, Outcome
 from runnerd.session.fetch import Answer, Request, Take, fetch
-from runnerd.session.members import Came, Change, Changed, Left, Member, Missed, News, Over, Refused, Warned, free_name
+from runnerd.session.members import (
+    Came,
+    Change,
+    Changed,
+    Left,
+    Listening,
+    Member,
+    Missed,
+    News,
+    Over,
+    Refused,
+    Warned,
+    free_name,
+)
 from runnerd.session.observer import Observer, Watches
+from runnerd.session.ports import Ports
 from runnerd.session.shell import ShellRun
 from runnerd.session.workspace import Workspace
 
@@ -67,6 +81,7 @@ class Space:
         self._runs = 0
         self._box: Box | None = None
         self._files: Workspace | None = None
+        self._ports: Ports | None = None
         self.renew_key()
 
     # --- who is in it ----------------------------------------------------------------------------------------------
@@ -92,6 +107,8 @@ class Space:
         self.members.append(member)
         if self.run is not None:
             member.show(self.run.viewer())
+        for port in sorted(self._ports.open) if self._ports is not None else ():
+            member.tell(Listening(port, open=True))
         self._tell(Came(member), member)
         self.stir()
         return member
@@ -151,6 +168,7 @@ class Space:
         for each in self.members:
             each.show(run.viewer())
         self._nursery.start_soon(self._serve_run, run)
+        self._stir_ports()
 
     async def fetch(self, request: Request, take: Take) -> Answer:
         """As `fetch.fetch`, from a port of the space. Raises SpaceEnded."""
@@ -209,6 +227,9 @@ class Space:
             self._nursery.start_soon(self._keep_time)
             if self._watches is not None:
                 self._nursery.start_soon(self._observer(box, self._watches, self._files).run)
+            if box.handles is not None:
+                self._ports = Ports(box.handles, lambda port, open: self._tell(Listening(port, open)))
+                self._nursery.start_soon(self._ports.run)
             await box.ended.wait()
             if box.exceeded is not None:
                 self.reason = self.reason or f"it was over its limit of {box.exceeded.value}"
@@ -227,6 +248,10 @@ class Space:
             lambda why: self._tell(Warned(why)),
         )
 
+    def _stir_ports(self) -> None:
+        if self._ports is not None:
+            self._ports.stir()
+
     async def _serve_run(self, run: ShellRun) -> None:
         try:
             await run.serve()
@@ -239,6 +264,7 @@ class Space:
     def _run_over(self) -> None:
         self.run = None
         self.stir()
+        self._stir_ports()
         if self._retiring:
             self.kill("the daemon stops")
 

@@ -174,6 +174,14 @@ class Changed:
 
 
 @dataclass(frozen=True, slots=True)
+class Listening:
+    """A program has opened this TCP port, or closed it."""
+
+    port: int
+    open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Missed:
     """There was more news than the client took: it should list the tree anew."""
 
@@ -228,5 +236,5 @@ class Fetched:
     headers: dict[str, str]
 
 
-News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Missed | Warned
+News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Listening | Missed | Warned
 Event = News | Content | Listing | Chunk | Fetched
