@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import trio
 
-from runnerd.sandbox import listening
+from runnerd.sandbox import sockdiag
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.stillness import Clocks
 
@@ -49,7 +49,10 @@ class Ports:
             self._look()
 
     def _look(self) -> None:
-        now = frozenset(sorted(listening.ports(self._handles.proc))[:PORTS_MAX])
+        if (ports := sockdiag.listening(self._handles.diag)) is None:
+            self._stirred.set()  # another time
+            return
+        now = frozenset(sorted(ports)[:PORTS_MAX])
         before, self.open = self.open, now
         for port in sorted(before - now):
             self._tell(port, False)

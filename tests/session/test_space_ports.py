@@ -3,8 +3,10 @@
 import socket
 
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runnerd.sandbox import listening
+from runnerd.sandbox import sockdiag
 from runnerd.sandbox.host import Host
 from runnerd.session import ports
 from runnerd.session.members import Listening
@@ -71,9 +73,19 @@ async def test_many_ports_are_not_told(host: Host) -> None:
         assert all(port >= 2000 and open for port, open in told)
 
 
-def test_a_table_is_read() -> None:
+def test_the_kernel_tells_which_ports_are_listened_on() -> None:
     server = socket.create_server(("127.0.0.1", 0))
-    with server, socket.create_connection(server.getsockname()), open("/proc/net/tcp", "rb") as file:
-        assert server.getsockname()[1] in listening.parse(file.read())
-        file.seek(0)
-        assert server.getsockname()[1] not in listening.parse(file.read().replace(b" 0A ", b" 01 "))
+    port = server.getsockname()[1]
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 4) as diag:
+        with server, socket.create_connection(server.getsockname()):
+            assert port in (sockdiag.listening(diag.fileno()) or ())
+        assert port not in (sockdiag.listening(diag.fileno()) or {port})
+        sockets, _, _ = sockdiag._REQUESTS[0]  # pyright: ignore[reportPrivateUsage]
+        diag.send(sockets)
+        assert sockdiag.listening(diag.fileno()) is None, "answers to somebody else wait"
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_an_answer(data: bytes) -> None:
+    ports, _ = sockdiag.parse_ports(data)
+    assert all(0 <= port < 65536 for port in ports)
