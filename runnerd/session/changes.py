@@ -37,6 +37,8 @@ class Mine:
     def __init__(self) -> None:
         self._paths: dict[str, _Mine] = {}
         self._renamed: dict[tuple[str, str], bool] = {}
+        self._filled: dict[str, bool] = {}
+        """By path: whether that is done."""
 
     @contextmanager
     def made(self, *paths: str) -> Generator[None]:
@@ -64,6 +66,16 @@ class Mine:
             self._renamed[path, to] = True
 
     @contextmanager
+    def filled(self, path: str) -> Generator[None]:
+        """While an archive is unpacked into a folder ("": the tree)."""
+        self._filled[path] = False
+        try:
+            with self.made(*([path] if path else [])):
+                yield
+        finally:
+            self._filled[path] = True
+
+    @contextmanager
     def _under_way(self, entries: dict[str, _Mine]) -> Generator[None]:
         self._paths.update(entries)
         try:
@@ -77,6 +89,8 @@ class Mine:
         if told.to is not None:
             return (told.path, told.to) in self._renamed
         if told.change != "delete":
+            if any(not folder or told.path.startswith(f"{folder}/") for folder in self._filled):
+                return True
             return (mine := self._paths.get(told.path)) is not None and mine.there
         return any((mine := self._paths.get(path)) and not mine.there for path in (told.path, *_above(told.path)))
 
@@ -84,6 +98,7 @@ class Mine:
         """All news of what is done have come."""
         self._paths = {path: mine for path, mine in self._paths.items() if not mine.done}
         self._renamed = {pair: done for pair, done in self._renamed.items() if not done}
+        self._filled = {path: done for path, done in self._filled.items() if not done}
 
 
 @dataclass(slots=True)

@@ -17,7 +17,7 @@ PROGRAMS_MAX = 16
 """Programs whose output a member has not begun to read: one who is further behind does not see the next."""
 
 
-Change = Literal["project", "create", "write", "rename", "delete"]
+Change = Literal["project", "create", "write", "rename", "delete", "upload"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ class ShellRun(Session):
             self._program = self._attention = None
             if process.exit is None:
                 with trio.CancelScope(shield=True):
-                    await _kill(box, process)
+                    await kill_tree(box, process)
             if program is not None:
                 program.take_rest()
                 program.close()
@@ -114,7 +114,7 @@ class ShellRun(Session):
         super()._conclude()
 
 
-async def _kill(box: Box, process: Process) -> None:
+async def kill_tree(box: Box, process: Process) -> None:
     """End all that it has started, and wait until it is gone."""
     with suppress(BrokenBox):
         try:

@@ -3,8 +3,8 @@
 import logging
 import math
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 
 import trio
@@ -13,6 +13,7 @@ from runnerd.config import Spaces as Settings
 from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.spec import BoxSpec, Outcome
+from runnerd.session import archive
 from runnerd.session.fetch import Answer, Request, Take, fetch
 from runnerd.session.members import (
     Came,
@@ -37,6 +38,9 @@ log = logging.getLogger("runnerd.session")
 
 WARNING = 60.0
 """Seconds before the end of an idle space, or of one that has lived its time, at which members are told."""
+
+TRANSFERS_MAX = 4
+"""Archives that are under way at a time."""
 
 Open = Callable[[], AbstractAsyncContextManager[Box]]
 
@@ -78,7 +82,7 @@ class Space:
         self._stirred = trio.Event()
         self._began = self._active = self._deserted = trio.current_time()
         self._retiring = False
-        self._runs = 0
+        self._runs = self._transfers = 0
         self._box: Box | None = None
         self._files: Workspace | None = None
         self._ports: Ports | None = None
@@ -176,6 +180,32 @@ class Space:
         self._refuse_when_over()
         assert self._box is not None
         return await fetch(self._box, request, take)
+
+    async def upload(self, path: str, data: AsyncIterable[bytes], *, packed: bool) -> None:
+        """As `archive.upload`; all members hear of it. Raises Busy, SpaceEnded."""
+        with self._transfer() as box:
+            await archive.upload(box, self.files, path, data, work=self._spec.work, packed=packed)
+        self.changed(None, "upload", path)
+
+    @asynccontextmanager
+    async def download(self, path: str, *, packed: bool) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """As `archive.download`. Raises Busy, SpaceEnded."""
+        with self._transfer() as box:
+            async with archive.download(box, self.files, path, work=self._spec.work, packed=packed) as parts:
+                yield parts
+
+    @contextmanager
+    def _transfer(self) -> Generator[Box]:
+        self._refuse_when_over()
+        assert self._box is not None
+        if self._transfers >= TRANSFERS_MAX:
+            raise Busy(f"{self._transfers} archives are under way in this space", retry_after=5)
+        self._transfers += 1
+        try:
+            yield self._box
+        finally:
+            self._transfers -= 1
+            self.stir()
 
     async def press(self, member: Member, key: bytes) -> None:
         """A key for the program that runs. Raises Forbidden, NotFound, BadRequest."""

@@ -7,7 +7,7 @@ from typing import Literal
 PROFILE = "space"
 PATH = "/ws/spaces/"
 
-Change = Literal["project", "create", "write", "rename", "delete"]
+Change = Literal["project", "create", "write", "rename", "delete", "upload"]
 
 
 # --- commands --------------------------------------------------------------------------------------------------
