@@ -19,10 +19,11 @@ PORTS_MAX = 64
 
 
 class Ports:
-    """`tell` hears each port and whether it is open now. `open` are those that are. `run` is its task."""
+    """`tell` hears each port and whether it is open now. `open` are those that are. `run` is its task. `also` is called
+    whenever it looks, for what else changes only while something runs."""
 
-    def __init__(self, handles: Handles, tell: Callable[[int, bool], None]) -> None:
-        self._handles, self._tell = handles, tell
+    def __init__(self, handles: Handles, tell: Callable[[int, bool], None], also: Callable[[], None]) -> None:
+        self._handles, self._tell, self._also = handles, tell, also
         self._stirred = trio.Event()
         self.open: frozenset[int] = frozenset()
 
@@ -47,6 +48,7 @@ class Ports:
                 pause = INTERVAL
             clocks = Clocks(self._handles.init)  # before the look, so that nothing is missed
             self._look()
+            self._also()
 
     def _look(self) -> None:
         if (ports := sockdiag.listening(self._handles.diag)) is None:

@@ -29,6 +29,7 @@ from runnerd.session.members import (
     Warned,
     free_name,
 )
+from runnerd.session.nearing import Nearing
 from runnerd.session.observer import Observer, Watches
 from runnerd.session.ports import Ports
 from runnerd.session.shell import ShellRun
@@ -258,7 +259,8 @@ class Space:
             if self._watches is not None:
                 self._nursery.start_soon(self._observer(box, self._watches, self._files).run)
             if box.handles is not None:
-                self._ports = Ports(box.handles, lambda port, open: self._tell(Listening(port, open)))
+                nearing = Nearing(box, self._spec.limits, lambda message: self._tell(Warned(message)))
+                self._ports = Ports(box.handles, lambda port, open: self._tell(Listening(port, open)), nearing.look)
                 self._nursery.start_soon(self._ports.run)
             await box.ended.wait()
             if box.exceeded is not None:
