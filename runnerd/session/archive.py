@@ -20,6 +20,9 @@ from runnerd.session.workspace import Workspace
 CHUNK = 64 * 1024
 """Bytes of an archive that are passed on at once."""
 
+REST_MAX = 256 * 1024**2
+"""Bytes that are read of an archive after tar has ended."""
+
 WORDS_MAX = 1000
 """Bytes of tar's complaints that are told."""
 
@@ -105,11 +108,7 @@ async def _feed(process: Process, data: AsyncIterable[bytes]) -> None:
 
         async def write() -> None:
             try:
-                async for part in data:
-                    await _write(process.stdin, part)
-                process.close_stdin()
-            except BrokenPipeError:
-                pass  # it tells why it takes no more
+                await _pass_on(process, data)
             except Exception as problem:
                 failed.append(problem)
                 nursery.cancel_scope.cancel()
@@ -119,10 +118,25 @@ async def _feed(process: Process, data: AsyncIterable[bytes]) -> None:
         nursery.start_soon(_drain, stdout, bytearray())
         await _drain(stderr, words)
         await process.exited.wait()
-        nursery.cancel_scope.cancel()
     if failed:
         raise failed[0]
     _judge(process, words)
+
+
+async def _pass_on(process: Process, data: AsyncIterable[bytes]) -> None:
+    """What tar takes no more is read all the same: few clients look at an answer before they have sent all."""
+    over = 0
+    async for part in data:
+        if not over:
+            try:
+                await _write(process.stdin, part)
+                continue
+            except BrokenPipeError:
+                pass  # it tells why
+        over += len(part)
+        if over > REST_MAX:
+            return
+    process.close_stdin()
 
 
 async def _parts(process: Process) -> AsyncIterator[bytes]:
