@@ -41,9 +41,10 @@ SPACE: dict[str, Any] = {
     "idle": 1800.0,
     "output": 64 * 1024**2,
     "work": 256 * 1024**2,
-    "tmp": 128 * 1024**2,
+    "tmp": 384 * 1024**2,
 }
-"""Lives for a working day and is shared: several programs, a server among them, and the packages they installed."""
+"""Lives for a working day and is shared: several programs, a server among them, and the packages they installed. No
+toolchain needs more, since nobody knows what will run."""
 LOCAL: dict[str, Any] = {
     "memory": 2 * 1024**3,
     "processes": 512,

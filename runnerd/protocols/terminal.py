@@ -196,7 +196,7 @@ def _visit_frame(event: visits.Event) -> Frame:
         case visits.Resized(stream, rows, cols):
             return _frame("size", stream=stream, rows=rows, cols=cols)
         case visits.Warned(message, seconds):
-            return _frame("warning", message=message, seconds=seconds)
+            return _frame("warning", message=message, **({} if seconds is None else {"seconds": seconds}))
 
 
 def _people(members: Sequence[Person]) -> list[dict[str, Any]]:

@@ -129,10 +129,10 @@ class Resized:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """`seconds` until the space ends, unless somebody does something about it."""
+    """`seconds` until the space ends, unless somebody does something about it; None for what has no time."""
 
     message: str
-    seconds: float
+    seconds: float | None
 
 
 Event = Entered | MembersChanged | Terminals | Attached | Detached | Resized | Warned

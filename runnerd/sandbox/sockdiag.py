@@ -1,4 +1,5 @@
-"""How much memory a box's sockets hold, asked of the kernel over a NETLINK_SOCK_DIAG socket of its namespace."""
+"""How much memory a box's sockets hold, and on which ports they listen, asked of the kernel over a NETLINK_SOCK_DIAG
+socket of its namespace."""
 
 import os
 import re
@@ -27,11 +28,14 @@ _SOCKET = 3 * 1024
 _USED = re.compile(rb"sockets: used (\d+)")
 
 
-def _request(family: int, protocol: int) -> bytes:
+_ALL, _LISTEN = 0xFFFFFFFF, 1 << 10
+
+
+def _request(family: int, protocol: int, states: int = _ALL) -> bytes:
     if family == socket.AF_UNIX:
         body = struct.pack("=BBHIIIII", family, 0, 0, 0xFFFFFFFF, 0, _SHOW_MEMINFO, 0, 0)
     else:
-        body = struct.pack("=BBBBI48x", family, protocol, 1 << (_INET_MEMINFO - 1), 0, 0xFFFFFFFF)
+        body = struct.pack("=BBBBI48x", family, protocol, 1 << (_INET_MEMINFO - 1), 0, states)
     return _HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, _DUMP, 1, 0) + body
 
 
@@ -40,6 +44,8 @@ _REQUESTS = [(_request(socket.AF_UNIX, 0), _UNIX_FIXED, _UNIX_MEMINFO)] + [
     for family in (socket.AF_INET, socket.AF_INET6)
     for protocol in (socket.IPPROTO_TCP, socket.IPPROTO_UDP)
 ]
+
+_LISTENING = [_request(family, socket.IPPROTO_TCP, _LISTEN) for family in (socket.AF_INET, socket.AF_INET6)]
 
 
 def largest_queue() -> int:
@@ -77,6 +83,48 @@ async def memory(proc: int, diag: int, most: int) -> int:
             total += held
             listed += count
     return total + used * _SOCKET + max(0, used - listed) * most
+
+
+def listening(diag: int) -> frozenset[int] | None:
+    """The TCP ports that anything listens on; None when it cannot be said now, since `memory` is at it."""
+    found: set[int] = set()
+    try:
+        with socket.socket(fileno=os.dup(diag)) as sock:
+            sock.setblocking(False)
+            if _has_answers(sock):
+                return None
+            for request in _LISTENING:
+                sock.send(request)  # EBUSY while another dump goes on
+                done = False
+                while not done:
+                    ports, done = parse_ports(sock.recv(_READ))
+                    found |= ports
+    except OSError:
+        return None
+    return frozenset(found)
+
+
+def _has_answers(sock: socket.socket) -> bool:
+    try:
+        sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def parse_ports(data: bytes) -> tuple[set[int], bool]:
+    """One datagram of a dump of TCP sockets: their local ports, and whether the dump ends here."""
+    found: set[int] = set()
+    at = 0
+    while at + _HEADER.size <= len(data):
+        length, kind, *_ = _HEADER.unpack_from(data, at)
+        if kind in (_DONE, _ERROR) or length < _HEADER.size:
+            return found, True
+        port = data[at + _HEADER.size + 4 : at + _HEADER.size + 6]  # idiag_sport, after family, state, timer, retrans
+        if len(port) == 2:
+            found.add(int.from_bytes(port, "big"))
+        at += (length + 3) & ~3
+    return found, not data
 
 
 async def _dump(sock: socket.socket, request: bytes, fixed: int, wanted: int) -> tuple[int, int]:

@@ -35,7 +35,7 @@ def answer_headers(gate: Gate, head: Head) -> dict[str, str]:
 def preflight_headers() -> dict[str, str]:
     """For the answer to the browser's question what a page may send."""
     return {
-        "Access-Control-Allow-Methods": "GET, HEAD, POST, DELETE",
+        "Access-Control-Allow-Methods": "GET, HEAD, POST, PUT, DELETE",
         "Access-Control-Allow-Headers": "Accept, Authorization, Content-Type, X-API-Key",
         "Access-Control-Max-Age": str(MAX_AGE),
     }

@@ -327,6 +327,7 @@ class Daemon:
             converse=self._conversations.once,
             create_session=self._create_session,
             kill_session=lambda session_id: self._registry.find(session_id).kill("its client ended it"),
+            find_space=self._registry.find_space,
             auth=self._config.auth.mode,
             body_size=self._config.http.message_size,
             proxies=self._proxies,

@@ -1,5 +1,6 @@
 """Everything that is not a WebSocket: the REST routes, the page, and headers that every answer carries."""
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from runnerd.protocols import Start, sessions, spaces, ws
 from runnerd.protocols.fields import Fields
 from runnerd.protocols.terminal import PATH
 from runnerd.sandbox.spec import LimitsMode
-from runnerd.server import cors, logs, oneshot, openapi
+from runnerd.server import archives, cors, logs, oneshot, openapi
 from runnerd.server.asked import Asked, identify
 from runnerd.server.assets import Asset
 from runnerd.server.forwarded import Proxies
@@ -28,6 +29,7 @@ from runnerd.server.metrics import Metric, render
 from runnerd.server.oneshot import Converse
 from runnerd.server.origin import Gate
 from runnerd.server.trouble import PROBLEM, body, extra_headers, told
+from runnerd.session.space import Space
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -67,8 +69,8 @@ class Site:
     """What the routes show and do. The callables are asked at each request.
 
     `full` raises Busy when no run could start now; `draining` says whether the daemon stops; `converse` gives what
-    carries one run over a request, `create_session` makes one of protocol 003 and tells its id. `body_size` is the
-    largest body of a request, in bytes.
+    carries one run over a request, `create_session` makes one of protocol 003 and tells its id, `find_space` gives the
+    one that a join key opens, or raises NotFound. `body_size` is the largest body of a request, in bytes.
     """
 
     gate: Gate
@@ -81,6 +83,7 @@ class Site:
     converse: Callable[[Request], Converse]
     create_session: Callable[[Request, Start], Awaitable[str]]
     kill_session: Callable[[str], None]
+    find_space: Callable[[str], Space]
     auth: Literal["keys", "open"] = "keys"
     body_size: int = 16 * 1024**2
     proxies: Proxies = field(default_factory=lambda: Proxies(()))
@@ -131,6 +134,10 @@ def routes(site: Site) -> list[Route]:
         site.kill_session(request.path_params["id"])
         return Response(status_code=204)
 
+    async def files(request: Request) -> Response:
+        space = site.find_space(archives.join_key(head_of(request.scope)))
+        return await (archives.upload if request.method == "PUT" else archives.download)(request, space)
+
     async def page(request: Request) -> Response:
         asset = site.assets.get(request.url.path)
         return PlainTextResponse(NO_PAGE, 503) if asset is None else await _asset(asset, request)
@@ -142,6 +149,7 @@ def routes(site: Site) -> list[Route]:
         Route("/api/v1/languages", languages),
         Route("/api/v1/openapi.json", document),
         Route("/api/v1/execute", run, methods=["POST"]),
+        Route(archives.PATH, files, methods=["GET", "PUT"]),
         Route(sessions.PATH, create_session, methods=["POST"]),
         Route(f"{sessions.PATH}/{{id}}", delete_session, methods=["DELETE"]),
         *(Route(path, terminal) for path in (PATH, ws.PATH, f"{sessions.WATCH}{{id}}", f"{spaces.PATH}{{name}}/")),
@@ -185,14 +193,15 @@ class _Guard:
                 return
             if head.method not in cors.SAFE:
                 self._site.gate.check_origin(head)
-            await self._app(scope, _measured(receive, head, self._site.body_size), send_with_headers)
+            limit = math.inf if scope["path"] == archives.PATH else self._site.body_size
+            await self._app(scope, _measured(receive, head, limit), send_with_headers)
         except Exception as problem:
             # The app's own handler has told the client and the log of what it raises again.
             if not begun:
                 await _respond(told(problem))(scope, receive, send_with_headers)
 
 
-def _measured(receive: Receive, head: Head, limit: int) -> Receive:
+def _measured(receive: Receive, head: Head, limit: float) -> Receive:
     """A request's body, which raises TooLarge when more comes than `limit` bytes: at once when it is announced."""
     error = TooLarge(f"the request's body is longer than {limit} bytes", hint="http.message_size is the limit")
     announced = head.get("content-length") or "0"

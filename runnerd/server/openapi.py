@@ -64,6 +64,30 @@ def document() -> dict[str, Any]:
                     },
                 }
             },
+            "/api/v1/spaces/files": {
+                "get": {
+                    "summary": "A folder of a space as a tar archive.",
+                    "security": _JOIN,
+                    "parameters": [_FOLDER],
+                    "responses": {
+                        "200": {
+                            "description": "The archive; by gzip with Accept: application/gzip.",
+                            "content": {"application/x-tar": {}, "application/gzip": {}},
+                        },
+                        **_ARCHIVE_REFUSED,
+                    },
+                },
+                "put": {
+                    "summary": "Unpack a tar archive over what is in a folder of a space.",
+                    "security": _JOIN,
+                    "parameters": [_FOLDER],
+                    "requestBody": {
+                        "required": True,
+                        "content": {"application/x-tar": {}, "application/gzip": {}},
+                    },
+                    "responses": {"204": {"description": "All of it is there."}, **_ARCHIVE_REFUSED},
+                },
+            },
             "/session": {
                 "post": {
                     "summary": "Make a session, to be watched at /ws/session/{id}.",
@@ -236,6 +260,20 @@ def _object(properties: dict[str, Any], **optional: Any) -> dict[str, Any]:
 
 def _ref(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}"}
+
+
+_JOIN: list[dict[str, list[str]]] = [{"bearer": []}]
+"""The space's join key."""
+_FOLDER = {"name": "path", "in": "query", "description": "Within the work tree.", "schema": {"type": "string"}}
+_ARCHIVE_REFUSED = {
+    "400": _answer("A path that cannot be, or tar's words about the archive.", ERROR),
+    "401": _answer("No join key was given.", ERROR),
+    "403": _answer("The page's origin may not ask.", ERROR),
+    "404": _answer("The key opens no space.", ERROR),
+    "410": _answer("The space has ended.", ERROR),
+    "422": _answer("The box refuses the path.", ERROR),
+    "503": _answer("Other archives are under way in the space.", ERROR),
+}
 
 
 if __name__ == "__main__":

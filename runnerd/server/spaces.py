@@ -225,7 +225,9 @@ class SpaceConversation:
             case members.Left(who):
                 return wire.Left(_person(who), _people(space))
             case members.Changed(who, change, path, to):
-                return wire.Changed(who.user, change, path, to)
+                return wire.Changed(None if who is None else who.user, change, path, to)
+            case members.Listening(port, open):
+                return wire.Listening(port, open)
             case members.Refused(error) | members.Over(error):
                 return Failed(None, told(error))
             case members.Missed():

@@ -17,7 +17,7 @@ PROGRAMS_MAX = 16
 """Programs whose output a member has not begun to read: one who is further behind does not see the next."""
 
 
-Change = Literal["project", "create", "write", "rename", "delete"]
+Change = Literal["project", "create", "write", "rename", "delete", "upload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,20 @@ class Left:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What `who` did to `path`; `to` is a renamed thing's path now."""
+    """What `who` did to `path`, a program when that is None; `to` is a renamed thing's path now."""
 
-    who: "Member"
+    who: "Member | None"
     change: Change
     path: str
     to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A program has opened this TCP port, or closed it."""
+
+    port: int
+    open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +62,10 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """The space is about to end, in `seconds`."""
+    """The space is about to end, in `seconds`; or, without these, something in it is as the message says."""
 
     message: str
-    seconds: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class Over:
     error: RunnerdError
 
 
-News = Came | Left | Changed | Refused | Missed | Warned | Over
+News = Came | Left | Changed | Listening | Refused | Missed | Warned | Over
 
 
 class Member:

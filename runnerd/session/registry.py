@@ -20,6 +20,7 @@ from runnerd.session.cache import Cache
 from runnerd.session.compiled import Spared, is_volatile, key, made_by
 from runnerd.session.kernel import Kernel, Kernels
 from runnerd.session.kinds import kind_for
+from runnerd.session.observer import Watches
 from runnerd.session.run import Run, check, environment, grant
 from runnerd.session.session import Session, Stay
 from runnerd.session.shell import tools
@@ -70,6 +71,7 @@ class Registry:
     ) -> None:
         self.sessions: dict[str, Session] = {}
         self.spaces: set[Space] = set()
+        self._watches = Watches()
         self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
         self._pressed = pressed
@@ -160,8 +162,11 @@ class Registry:
         binds, env = tools(self._toolchains)
         spec = self._host.spec(grant(self.profile(profile), {}, None), binds=binds)
         await self._admit(space_id)
-        space = Space(space_id, partial(open_box, self._host, spec), spec, self._config.spaces, owner, env)
+        space = Space(
+            space_id, partial(open_box, self._host, spec), spec, self._config.spaces, owner, env, self._watches
+        )
         self.spaces.add(space)
+        self._watches.start(self._nursery)
         self._nursery.start_soon(self._serve_space, space)
         try:
             await space.up()
@@ -365,6 +370,8 @@ class Registry:
             log.exception("space failed unexpectedly", extra={"space": space.id})
         finally:
             self.spaces.discard(space)
+            if not self.spaces:
+                self._watches.stop()
             self._leave(space.id)
         log.info("space ended", extra={"space": space.id, "reason": space.reason})
 

@@ -80,7 +80,7 @@ class SpaceRun(Session):
             self._program = self._attention = None
             if process.exit is None:
                 with trio.CancelScope(shield=True):
-                    await _kill(box, process)
+                    await kill_tree(box, process)
             if program is not None:
                 program.take_rest()
                 program.close()
@@ -124,7 +124,7 @@ class ShellRun(SpaceRun):
         await self.write(data)
 
 
-async def _kill(box: Box, process: Process) -> None:
+async def kill_tree(box: Box, process: Process) -> None:
     """End all that it has started, and wait until it is gone."""
     with suppress(BrokenBox):
         try:

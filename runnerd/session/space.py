@@ -3,8 +3,8 @@
 import logging
 import math
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -15,9 +15,26 @@ from runnerd.errors import Busy, Forbidden, NotFound, RunnerdError
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.spec import BoxSpec, Outcome, Window
+from runnerd.session import archive
 from runnerd.session.fetch import Answer, Request, Take, dial, fetch
-from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
+from runnerd.session.members import (
+    Came,
+    Change,
+    Changed,
+    Left,
+    Listening,
+    Member,
+    Missed,
+    News,
+    Over,
+    Refused,
+    Warned,
+    free_name,
+)
 from runnerd.session.multiplexer import Multiplexer
+from runnerd.session.nearing import Nearing
+from runnerd.session.observer import Observer, Watches
+from runnerd.session.ports import Ports
 from runnerd.session.shell import ShellRun, Site, SpaceRun
 from runnerd.session.terminal import Terminal
 from runnerd.session.workspace import Workspace
@@ -26,6 +43,9 @@ log = logging.getLogger("runnerd.session")
 
 WARNING = 60.0
 """Seconds before the end of an idle space, or of one that has lived its time, at which members are told."""
+
+TRANSFERS_MAX = 4
+"""Archives that are under way at a time."""
 
 Open = Callable[[], AbstractAsyncContextManager[Box]]
 
@@ -55,18 +75,25 @@ class Space:
     """`serve` runs it, in a box of `spec` that `open` gives; everything else may be called once it is `up`.
 
     `owner` is the public key of who made it, None where no key was needed; `env` are variables of its programs. `over`
-    is set when its box is gone, and `reason` says why.
+    is set when its box is gone, and `reason` says why. Changes by programs are seen by `watches`, if there are any.
     """
 
     def __init__(
-        self, id: str, open: Open, spec: BoxSpec, settings: Settings, owner: str | None, env: Mapping[str, str]
+        self,
+        id: str,
+        open: Open,
+        spec: BoxSpec,
+        settings: Settings,
+        owner: str | None,
+        env: Mapping[str, str],
+        watches: Watches | None = None,
     ) -> None:
         self.id, self.owner = id, owner
         self.members: list[Member] = []
         self.over = trio.Event()
         self.reason = ""
         self.run: ShellRun | None = None
-        self._open, self._settings, self._env = open, settings, env
+        self._open, self._settings, self._env, self._watches = open, settings, env, watches
         limits = spec.limits
         self._wall, self._idle = limits.wall or math.inf, limits.idle or math.inf
         self._spec = replace(spec, limits=replace(limits, wall=0.0, idle=0.0))
@@ -75,11 +102,12 @@ class Space:
         self._stirred = trio.Event()
         self._began = self._active = self._deserted = trio.current_time()
         self._retiring = False
-        self._runs = 0
+        self._runs = self._transfers = 0
         self._box: Box | None = None
         self._files: Workspace | None = None
         self._site: Site | None = None
         self._terminals: Multiplexer | None = None
+        self._ports: Ports | None = None
         self.renew_key()
 
     # --- who is in it ----------------------------------------------------------------------------------------------
@@ -107,6 +135,8 @@ class Space:
         self.members.append(member)
         if self.run is not None:
             member.show(self.run.viewer())
+        for port in sorted(self._ports.open) if self._ports is not None else ():
+            member.tell(Listening(port, open=True))
         self._tell(Came(member), member)
         self.stir()
         return member
@@ -118,14 +148,16 @@ class Space:
         self._deserted = trio.current_time()
         self.stir()
 
-    def changed(self, member: Member, change: Change, path: str, to: str | None = None) -> None:
-        """Tell all others what `member` did to the tree."""
+    def changed(self, member: Member | None, change: Change, path: str, to: str | None = None) -> None:
+        """Tell all others what `member` did to the tree; None: a program did."""
         self._tell(Changed(member, change, path, to), member)
 
     def stir(self) -> None:
         """Something was done: the space is not idle."""
         self._active = trio.current_time()
         self._stirred.set()
+        if self._ports is not None:
+            self._ports.stir()
 
     # --- what is in it ---------------------------------------------------------------------------------------------
 
@@ -165,6 +197,7 @@ class Space:
         for each in self.members:
             each.show(run.viewer())
         self._nursery.start_soon(self._serve_run, run)
+        self.stir()
 
     async def fetch(self, request: Request, take: Take) -> Answer:
         """As `fetch.fetch`, from a port of the space. Raises SpaceEnded."""
@@ -179,6 +212,32 @@ class Space:
         self._refuse_when_over()
         assert self._box is not None
         return await dial(self._box, port)
+
+    async def upload(self, path: str, data: AsyncIterable[bytes], *, packed: bool) -> None:
+        """As `archive.upload`; all members hear of it. Raises Busy, SpaceEnded."""
+        with self._transfer() as box:
+            await archive.upload(box, self.files, path, data, work=self._spec.work, packed=packed)
+        self.changed(None, "upload", path)
+
+    @asynccontextmanager
+    async def download(self, path: str, *, packed: bool) -> AsyncGenerator[AsyncIterator[bytes]]:
+        """As `archive.download`. Raises Busy, SpaceEnded."""
+        with self._transfer() as box:
+            async with archive.download(box, self.files, path, work=self._spec.work, packed=packed) as parts:
+                yield parts
+
+    @contextmanager
+    def _transfer(self) -> Generator[Box]:
+        self._refuse_when_over()
+        assert self._box is not None
+        if self._transfers >= TRANSFERS_MAX:
+            raise Busy(f"{self._transfers} archives are under way in this space", retry_after=5)
+        self._transfers += 1
+        try:
+            yield self._box
+        finally:
+            self._transfers -= 1
+            self.stir()
 
     async def press(self, member: Member, key: bytes) -> None:
         """A key for the program that runs. Raises Forbidden, NotFound, BadRequest."""
@@ -265,6 +324,12 @@ class Space:
             self._up.set()
             self._nursery.start_soon(self._files.run)
             self._nursery.start_soon(self._keep_time)
+            if self._watches is not None:
+                self._nursery.start_soon(self._observer(box, self._watches, self._files).run)
+            if box.handles is not None:
+                nearing = Nearing(box, self._spec.limits, lambda message: self._tell(Warned(message)))
+                self._ports = Ports(box.handles, lambda port, open: self._tell(Listening(port, open)), nearing.look)
+                self._nursery.start_soon(self._ports.run)
             await box.ended.wait()
             if box.exceeded is not None:
                 self.reason = self.reason or f"it was over its limit of {box.exceeded.value}"
@@ -272,6 +337,16 @@ class Space:
                 self.reason = self.reason or box.failure.message
             self.reason = self.reason or "its box has ended"
             self._nursery.cancel_scope.cancel()
+
+    def _observer(self, box: Box, watches: Watches, files: Workspace) -> Observer:
+        return Observer(
+            box,
+            watches,
+            files.mine,
+            lambda told: self.changed(None, told.change, told.path, told.to),
+            lambda: self._tell(Missed()),
+            lambda why: self._tell(Warned(why)),
+        )
 
     async def _serve_run(self, run: SpaceRun) -> None:
         try:

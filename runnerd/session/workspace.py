@@ -12,6 +12,7 @@ import trio
 from runnerd.errors import BadRequest, BoxError, InitRefused, RunnerdError, TooLarge
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.wire import Entry
+from runnerd.session.changes import Mine
 
 READ_MAX = 8 * 1024 * 1024
 """Bytes of a file that one message can carry."""
@@ -41,12 +42,15 @@ class _Text:
 class Workspace:
     """The tree of `box`. What members ask is done one by one, in the order they asked. `run` is its task.
 
+    `mine` knows what is being done here, for who sees the tree change.
+
     A `write` waits for nothing: of a burst for one path only the last text is written, and always before whatever is
     asked after it. The others raise InitRefused with the box's errno, BrokenBox, and what they name.
     """
 
     def __init__(self, box: Box) -> None:
         self._box = box
+        self.mine = Mine()
         self._turn = trio.StrictFIFOLock()
         self._texts: dict[str, _Text] = {}
         self._waiting = 0
@@ -83,21 +87,23 @@ class Workspace:
         error stays, too."""
         async with self._turn:
             await self._write_texts()
-            for path in folders:
-                await self._box.mkdir(path)
-            waiting = iter(files.items())
-            while batch := dict(islice(waiting, AT_ONCE)):
-                await self._box.write_all(batch)
+            with self.mine.made(*folders, *files):
+                for path in folders:
+                    await self._box.mkdir(path)
+                waiting = iter(files.items())
+                while batch := dict(islice(waiting, AT_ONCE)):
+                    await self._box.write_all(batch)
 
     async def create(self, path: str, *, folder: bool) -> None:
         """An empty file or folder; parents are made. Raises BadRequest (`exists`)."""
         async with self._turn:
             await self._write_texts()
             await self._refuse_existing(path)
-            if folder:
-                await self._box.mkdir(path)
-            else:
-                await self._box.write(path, b"")
+            with self.mine.made(path):
+                if folder:
+                    await self._box.mkdir(path)
+                else:
+                    await self._box.write(path, b"")
 
     async def rename(self, path: str, name: str) -> str:
         """Give something another name in its folder, and tell its path then. Raises BadRequest (`exists`)."""
@@ -106,14 +112,16 @@ class Workspace:
             await self._write_texts()
             if to != path:
                 await self._refuse_existing(to)
-                await self._box.rename(path, to)
+                with self.mine.renamed(path, to):
+                    await self._box.rename(path, to)
         return to
 
     async def delete(self, path: str) -> None:
         """Delete a file, or a folder with all in it; symlinks are deleted and not followed."""
         async with self._turn:
             await self._write_texts()
-            await self._box.delete(path)
+            with self.mine.deleted(path):
+                await self._box.delete(path)
 
     async def read(self, path: str) -> bytes:
         """A regular file. Raises BadRequest for a folder, TooLarge."""
@@ -147,7 +155,8 @@ class Workspace:
         with trio.CancelScope(shield=True):
             for path, text in texts.items():
                 try:
-                    await self._box.write(path, text.data)
+                    with self.mine.made(path):
+                        await self._box.write(path, text.data)
                 except BoxError as problem:
                     text.told(problem)
                 else:

@@ -49,6 +49,7 @@ def site(**changes: Any) -> Site:
         "converse": refuse,
         "create_session": refuse,
         "kill_session": refuse,
+        "find_space": refuse,
     }
     return Site(**{**fields, **changes})
 

@@ -348,6 +348,7 @@ async def streaming(body: bytes = json.dumps(RUN).encode()) -> AsyncIterator[tup
             converse=converse,
             create_session=unused,
             kill_session=unused,
+            find_space=unused,
         )
         exchange = Exchange(body)
         scope = {

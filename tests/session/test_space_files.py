@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import pytest
 import trio
@@ -343,3 +344,53 @@ async def test_a_program_that_swaps_a_folder_for_a_link_as_members_write(host: H
         assert await ada.out("ls -A /tmp/out") == ""
         await ada.out("echo x > link/x")
         assert await ada.out("ls -A /tmp/out") == "x\n"
+
+
+NAIVE = """\
+import os, time
+until = time.monotonic() + 10
+while time.monotonic() < until and not os.path.exists("/tmp/out/naive"):
+    try:
+        with open("d/naive", "w") as file:
+            file.write("x")
+    except OSError:
+        pass
+"""
+
+
+@pytest.mark.soak
+async def test_half_a_minute_of_swaps(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All kinds of writes race the swaps and leave the tree never; then a program that opens by path races them, and
+    does."""
+    monkeypatch.setattr("tests.session.spaces.WITHIN", 60.0)
+    async with opened(host, profiles={"space": {"work": 2 * 1024**3}}) as space:
+        ada, files = Inside(space), space.files
+        await written(files, "swap.py", SWAP.replace('f"old{number}"', '"old"').encode())
+        await written(files, "leak.py", SWAP.encode())
+        await written(files, "naive.py", NAIVE.encode())
+        seen = await ada.start("exec python swap.py")
+        await seen.until_output(b"go")
+        done = refused = 0
+        with trio.move_on_after(28):
+            while True:
+                for attempt in (
+                    written(files, "d/x", b"x"),
+                    files.create(f"d/{done}", folder=False),
+                    files.project(("d/p",), {"d/p/y": b"y"}),
+                    files.rename("d/x", "z"),
+                    files.delete("d/p"),
+                ):
+                    try:
+                        await attempt
+                        done += 1
+                    except (InitRefused, BadRequest):
+                        refused += 1
+                with suppress(InitRefused):
+                    await files.delete("old")
+        assert done > 1000
+        assert refused > 100
+        space.kill_program(ada.member)
+        await seen.until(Ended)
+        assert await ada.out("ls -A /tmp/out") == ""
+        await ada.out("rm -rf d old link /tmp/out; python leak.py > /dev/null & python naive.py; kill $!")
+        assert await ada.out("ls -A /tmp/out") == "naive\n"

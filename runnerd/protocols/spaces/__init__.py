@@ -7,7 +7,7 @@ from typing import Literal
 PROFILE = "space"
 PATH = "/ws/spaces/"
 
-Change = Literal["project", "create", "write", "rename", "delete"]
+Change = Literal["project", "create", "write", "rename", "delete", "upload"]
 
 
 # --- commands --------------------------------------------------------------------------------------------------
@@ -188,12 +188,20 @@ class ProjectMade:
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """What another member did; `to` is a renamed thing's path now."""
+    """What another member did, or a program (None); `to` is a renamed thing's path now."""
 
-    user: str
+    user: str | None
     change: Change
     path: str
     to: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A program has opened this TCP port, or closed it."""
+
+    port: int
+    open: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +213,10 @@ class Missed:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """`seconds` until the space ends, unless somebody does something about it."""
+    """`seconds` until the space ends, unless somebody does something about it; None: it may go on."""
 
     message: str
-    seconds: float
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,5 +268,5 @@ class Previewed:
     seconds: float
 
 
-News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Missed | Warned
+News = Made | Welcome | Came | Left | NewKey | ProjectMade | Changed | Listening | Missed | Warned
 Event = News | Content | Listing | Chunk | Fetched | Previewed

@@ -25,6 +25,7 @@ from runnerd.protocols.spaces import (
     Kill,
     Left,
     List,
+    Listening,
     Listing,
     Made,
     Missed,
@@ -87,16 +88,18 @@ class SpacesAdapter:
                 return [*([] if event.outcome in OWN else [_error(reason)]), _frame("terminal-data-end")]
             case Failed():
                 return [_error(event.error)]
-            case Made() | Welcome() | Came() | Left() | NewKey() | ProjectMade() | Changed() | Missed() | Warned():
-                return [_news(event)]
+            case Content() | Listing():
+                return [_answer(event)]
             case Chunk():
                 return [_frame("chunk", content=event.content)]
             case Fetched():
                 return [_frame("end", status=event.status, headers=event.headers)]
             case Previewed():
                 return [_frame("preview", port=event.port, url=event.url, expires=event.seconds)]
-            case Content() | Listing():
-                return [_answer(event)]
+            case Made() | Welcome() | Came() | Left() | NewKey() | ProjectMade():
+                return [_news(event)]
+            case Changed() | Listening() | Missed() | Warned():
+                return [_news(event)]
             case _:
                 return []  # this protocol knows no other
 
@@ -200,10 +203,13 @@ def _news(event: News) -> Frame:
         case Changed():
             to = {} if event.to is None else {"to": event.to}
             return _frame("change", change=event.change, path=event.path, **to, user=event.user)
+        case Listening():
+            return _frame("port", port=event.port, open=event.open)
         case Missed():
             return _frame("missed", members=_people(event.members))
         case Warned():
-            return _frame("warning", message=event.message, seconds=event.seconds)
+            seconds = {} if event.seconds is None else {"seconds": event.seconds}
+            return _frame("warning", message=event.message, **seconds)
 
 
 def _answer(event: Content | Listing) -> Frame:

@@ -25,8 +25,14 @@ int runnerd_private_mounts(void);
 int runnerd_mount_tmpfs(const char *target);
 int runnerd_overlay(const char *options, const char *target);
 int runnerd_bind(const char *source, const char *target);
+int inotify_init1(int flags);
+int inotify_add_watch(int fd, const char *path, uint32_t mask);
+int inotify_rm_watch(int fd, int watch);
 """)
-ffi.set_source("runnerd.sandbox._native", '#include "spawn.h"\n#include "mounts.h"\n#include "slice.h"\n')
+ffi.set_source(
+    "runnerd.sandbox._native",
+    '#include <sys/inotify.h>\n#include "spawn.h"\n#include "mounts.h"\n#include "slice.h"\n',
+)
 
 if __name__ == "__main__":
     output = Path(sys.argv[1])
