@@ -51,8 +51,8 @@ class Settings:
 
 
 class Listener:
-    """One port. `websockets` says who serves a WebSocket by path, or all below a path that ends in a slash; `http`
-    serves all else. `proxies` are believed.
+    """One port. `websockets` says who serves a WebSocket by path: just this; with a slash at its end what is in
+    it; with /** at its end all that is below what is in it. `http` serves all else. `proxies` are believed.
 
     Nothing that one connection does ends another or the daemon.
     """
@@ -115,13 +115,21 @@ class Listener:
         stream.asked = identify(head, stream.peer, self._proxies)
         logs.bind(request=stream.asked.id, client=stream.asked.address)
         self._gate.check_host(head)
-        folder, _, _ = head.path.rstrip("/").rpartition("/")
-        serve = self._websockets.get(head.path) or self._websockets.get(f"{folder}/")
+        serve = self._serves(head.path)
         if serve is None:
             raise NotFound(f"there is no {head.path} for WebSockets")
         self._gate.check_origin(head)
         await serve(stream, head)
         await stream.linger()
+
+    def _serves(self, path: str) -> ServeWebSocket | None:
+        """Who serves just this path, or its folder, or all below one above it."""
+        above = path.rstrip("/").rpartition("/")[0]
+        serve = self._websockets.get(path) or self._websockets.get(f"{above}/")
+        while serve is None and above:
+            above = above.rpartition("/")[0]
+            serve = self._websockets.get(f"{above}/**")
+        return serve
 
     async def _read_head(self, stream: ConnectionStream) -> Head | None:
         """The first head, which `stream` then replays. None when the client left before it was whole."""

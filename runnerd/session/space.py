@@ -3,9 +3,10 @@
 import logging
 import math
 import secrets
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -17,6 +18,9 @@ from runnerd.session.fetch import Answer, Request, Take, fetch
 from runnerd.session.members import Came, Change, Changed, Left, Member, News, Over, Refused, Warned, free_name
 from runnerd.session.shell import ShellRun
 from runnerd.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from runnerd.session.document import Editor
 
 log = logging.getLogger("runnerd.session")
 
@@ -129,6 +133,20 @@ class Space:
 
         self.files.write(path, data, told)
 
+    @asynccontextmanager
+    async def editing(self, path: str) -> "AsyncGenerator[Editor]":
+        """Edit a text file together with whoever else does. Raises SpaceEnded, as Workspace.edit, Busy."""
+        self.stir()
+        files = self.files
+        await files.edit(path)
+        self._refuse_when_over()
+        try:
+            async with files.documents.editing(path, self._settings.members) as editor:
+                yield editor
+        finally:
+            self._deserted = trio.current_time()
+            self.stir()
+
     async def shell(self, member: Member, text: str) -> None:
         """Start a command line; or, while a program runs, give it a line. Raises Forbidden, BadRequest, SpaceEnded."""
         self._refuse_typing(member)
@@ -172,6 +190,8 @@ class Space:
         finally:
             self.reason = self.reason or "the daemon has stopped"
             self._tell(Over(self.error()))
+            if self._files is not None:
+                self._files.documents.close(self.error())
             self._up.set()
             self.over.set()
 
@@ -194,6 +214,7 @@ class Space:
     async def _live(self, box: Box) -> None:
         await box.alive()
         self._files = Workspace(box)
+        self._files.documents.refused = lambda problem: self._tell(Refused(problem))
         self._began = self._active = self._deserted = trio.current_time()
         async with trio.open_nursery() as self._nursery:
             self._up.set()
@@ -246,7 +267,7 @@ class Space:
             (self._began + self._wall - now, f"it has lived for {self._wall:g} s"),
             (active + self._idle - now, f"there was no input or output for {self._idle:g} s"),
         ]
-        if not self.members:
+        if not self.members and not (self._files is not None and self._files.documents.edited):
             left.append((self._deserted + self._settings.grace - now, "nobody came back"))
         return min(left)
 
