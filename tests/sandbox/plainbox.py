@@ -66,10 +66,12 @@ def plain_box(argv: Sequence[str], *, terminal: bool = False, size: int = 256_00
         master, slave = pty.openpty() if terminal else os.pipe()
         stack.callback(os.close, master)
         mounts = [word for place in ("/work", "/tmp", "/dev/shm") for word in ("--size", str(size), "--tmpfs", place)]
+        system = [word for place in ("/usr", "/etc", "/opt") for word in ("--ro-bind-try", place, place)]
+        system += [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
         process = subprocess.Popen(
             [
                 *("bwrap", "--unshare-all", "--die-with-parent", "--info-fd", str(tell)),
-                *("--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc", *mounts, "--chdir", "/work", "--"),
+                *(*system, "--dev", "/dev", "--proc", "/proc", *mounts, "--chdir", "/work", "--"),
                 *("python3", "-ISc", _LAUNCHER, str(there.fileno()), str(int(terminal)), *argv),
             ],
             pass_fds=[tell, there.fileno()],

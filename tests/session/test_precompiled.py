@@ -202,6 +202,16 @@ async def test_c_is_linked_by_the_faster_linker(host: Host, base: Path) -> None:
     assert b"gold" in told[3]
 
 
+@pytest.mark.parametrize(("code", "needed"), [("sqrt(c)", True), ("c", False)])
+async def test_c_is_linked_with_libm_where_it_needs_it(host: Host, base: Path, code: str, needed: bool) -> None:
+    source = f"#include <math.h>\nint main(int c, char **v) {{ return {code}; }}\n".encode()
+    async with registering(host, base) as registry:
+        look = ("sh", "-c", "sh /opt/runnerd/support/gcc gcc -o x main.c -lm && readelf -d x")
+        told = await finish(registry, Run("c", {"main.c": source}, argv=look, mode="pipes"))
+    assert b"libc.so.6" in told[3]
+    assert (b"libm.so.6" in told[3]) == needed
+
+
 def test_all_that_it_was_made_of_is_watched(base: Path) -> None:
     found = Prepared(base).find(CPP)
     assert found is not None
