@@ -22,7 +22,8 @@ STATES_MAX = 8
 GONE = "null"
 
 _clock = itertools.count(1)
-"""Clients believe the larger clock, across all documents and connections: so it is the daemon's own."""
+"""Clients believe the larger clock, and remember it when they lose sight of somebody: so whatever is told has a new
+one, across all documents and connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Cursor:
 
 class Cursors:
     def __init__(self) -> None:
-        self._states: dict[int, Cursor] = {}
+        self._states: dict[int, str] = {}
         self._owners: dict[int, object] = {}
 
     def show(self, owner: object, client: int, state: str) -> bool:
@@ -49,7 +50,7 @@ class Cursors:
         if client not in self._owners and len(self._of(owner)) >= STATES_MAX:
             raise TooLarge(f"a connection shows more than {STATES_MAX} cursors")
         self._owners[client] = owner
-        self._states[client] = Cursor(client, next(_clock), state)
+        self._states[client] = state
         return True
 
     def leave(self, owner: object) -> list[int]:
@@ -59,7 +60,7 @@ class Cursors:
     def get(self, clients: Iterable[int], *, but: object = None) -> list[Cursor]:
         """How these are shown now, without those of `but`. One that is gone says so."""
         return [
-            self._states.get(client) or Cursor(client, next(_clock), GONE)
+            Cursor(client, next(_clock), self._states.get(client, GONE))
             for client in clients
             if but is None or self._owners.get(client) is not but
         ]

@@ -103,14 +103,13 @@ class Documents:
     # --- in the workspace's turn -----------------------------------------------------------------------------------
 
     async def load(self, path: str) -> None:
-        """Open a file, if it is not open. Raises InitRefused, BrokenBox, NotText, TooLarge, Busy and what `read`
-        raises."""
+        """Open a file, if it is not open. Raises NotFound, NotText, TooLarge, Busy, and what `read` raises."""
         self._due.add(path)
         await self.settle()
         if path in self._open:
             return
         module = await trio.to_thread.run_sync(import_module, "runnerd.session.document")  # takes its time once
-        text = _decoded(path, await self._read(path), TEXT_MAX)
+        text = _decoded(path, await self._found(path), TEXT_MAX)
         if len(self._open) >= DOCUMENTS_MAX:
             await self._forget_one()
         self._open[path] = module.Document(text, partial(self.changed, path))
@@ -135,11 +134,7 @@ class Documents:
     async def _settle(self, path: str, document: "Document") -> None:
         if document.closed is not None:  # and saved for the last time
             del self._open[path]
-        try:
-            data = await self._read(path)
-        except InitRefused as problem:
-            raise _gone(path) if problem.errno in (errno.ENOENT, errno.ENOTDIR) else problem from None
-        document.changed(text := _decoded(path, data, GROWN_MAX))
+        document.changed(text := _decoded(path, await self._found(path), GROWN_MAX))
         new, update = document.unsaved()
         if new != text:
             try:
@@ -148,6 +143,12 @@ class Documents:
                 self.refused(problem)
                 return
         document.saved(update)
+
+    async def _found(self, path: str) -> bytes:
+        try:
+            return await self._read(path)
+        except InitRefused as problem:
+            raise _gone(path) if problem.errno in (errno.ENOENT, errno.ENOTDIR) else problem from None
 
     async def _forget_one(self) -> None:
         for path, document in self._open.items():
@@ -173,4 +174,4 @@ def _decoded(path: str, data: bytes, most: int) -> str:
 
 
 def _gone(path: str) -> NotFound:
-    return NotFound(f"{path[:80]} is no longer there", hint="it was renamed or deleted")
+    return NotFound(f"there is no file {path[:80]}", hint="it was renamed or deleted, or must be created first")

@@ -176,7 +176,7 @@ async def test_what_cannot_be_opened_says_why(tmp_path: Path) -> None:
     async with opened(tmp_path, files) as (served, _, join):
         for key, path, code, word in [
             ("n1-wrong", "main.py", 4404, "not_found"),
-            (join, "absent.py", 4400, "refused"),
+            (join, "absent.py", 4404, "not_found"),
             (join, "binary", 4415, "not_text"),
             (join, "large", 4413, "too_large"),
             (join, "a%00b", 4400, "bad_request"),

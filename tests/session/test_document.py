@@ -1,5 +1,9 @@
 """One document by itself: copies, its file, and clients that send what they like."""
 
+import itertools
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -8,11 +12,13 @@ import trio
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from runnerd.errors import BadRequest, RunnerdError
+from runnerd.errors import BadRequest, Busy, RunnerdError, TooLarge
 from runnerd.lib0 import sized, uint
-from runnerd.session.document import Document
-from runnerd.session.editors import Changed
-from runnerd.session.updates import clocks_of, shape_of
+from runnerd.session import document as module
+from runnerd.session.cursors import STATE_MAX, STATES_MAX
+from runnerd.session.document import OURS, Document, Malformed, OpenedAnew
+from runnerd.session.editors import UPDATES_MAX, Changed, Shown
+from runnerd.session.updates import STRUCTS_MAX, clocks_of, shape_of
 
 from .copies import Copy, Joined
 
@@ -94,7 +100,7 @@ STEP = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(st.text(max_size=20), st.lists(STEP, max_size=60))
 def test_whoever_edits_in_whatever_order_all_copies_and_the_file_converge(
     text: str, steps: list[tuple[Any, ...]]
@@ -203,7 +209,7 @@ def mangled(draw: st.DrawFn) -> bytes:
     return bytes(data[: draw(st.integers(0, len(data)))])
 
 
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=100)
 @given(st.lists(st.one_of(hostile(), mangled(), st.binary(max_size=40)), max_size=6), st.binary(max_size=12))
 def test_no_update_harms_anybody_else(updates: list[bytes], vector: bytes) -> None:
     async def check() -> None:
@@ -231,7 +237,7 @@ def test_no_update_harms_anybody_else(updates: list[bytes], vector: bytes) -> No
     run(check)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=150)
 @given(st.one_of(hostile(), mangled(), st.binary(max_size=60)))
 @example(b"\xff" * 20)
 @example(b"\x01\xff\xff\xff\xff\x0f\x05\x00")
@@ -241,3 +247,164 @@ def test_whatever_is_looked_at_is_refused_or_has_a_shape(update: bytes) -> None:
     except BadRequest:
         return
     assert shape.weight >= len(shape.ranges)
+
+
+# --- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def one_place(client: int, count: int, clock: int = 0) -> bytes:
+    """An update of many parts that all claim the beginning."""
+    return uint(1) + uint(count) + ident(client, clock) + (b"\x04\x01\x04text" + sized(b"a")) * count + b"\0"
+
+
+DEEP = b"\1\1\5\0" + b"\x08\1\4text\1" + b"\x75\1" * 100_000 + b"\x7e" + b"\0"
+"""A list in a list in a list: the library reads it by recursion."""
+
+
+def test_what_would_end_the_process_is_not_given_to_the_library() -> None:
+    with pytest.raises(BadRequest):
+        opened().update(Joined(opened()).editor, DEEP)
+    # The control: without that look the process is gone.
+    program = "import sys, pycrdt; pycrdt.Doc().apply_update(sys.stdin.buffer.read())"
+    done = subprocess.run([sys.executable, "-c", program], input=DEEP, capture_output=True)
+    assert done.returncode in (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGBUS)
+
+
+def test_a_panic_of_the_library_leaves_the_document_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = opened("one")
+    ada = Joined(document)
+    ada.insert(3, " two")
+    ada.send()
+    with pytest.raises(Malformed) as caught, document._guarded(), document._live.transaction():
+        module._text(document._live).insert(0, "half ")
+        del module._text(document._live)[0:1000]  # more than there is
+    assert caught.value.__cause__ is not None
+    assert not isinstance(caught.value.__cause__, Exception)
+    ada.insert(0, "zero ")
+    ada.send()
+    assert str(Joined(document)) == save(document, "one") == "zero one two"
+
+
+def test_other_things_than_errors_pass() -> None:
+    document = opened("one")
+    with pytest.raises(KeyboardInterrupt), document._guarded():
+        raise KeyboardInterrupt
+
+
+def test_a_document_whose_history_is_full_ends_for_all_and_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HISTORY_MAX", 100_000)
+    typed = []
+    document = Document("", lambda: typed.append(document.text))
+    ada, bob = Joined(document), Joined(document)
+    with pytest.raises(OpenedAnew):
+        for number in itertools.count():
+            ada.insert(0, f"{number}" * 1000)
+            ada.send()
+    assert 60_000 < len(document.text) < 100_000
+    assert typed[-1] == save(document, "") == document.text
+    with pytest.raises(OpenedAnew):
+        document.join(10)
+    with pytest.raises(OpenedAnew):
+        trio.run(bob.editor.next)
+
+
+async def test_a_history_is_what_is_left_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Typing and deleting the same does not fill it."""
+    document = opened("one")
+    ada = Joined(document)
+    for _ in range(3000):
+        ada.insert(1, "abcdefgh" * 10)
+        ada.delete(1, 80)
+        ada.send()
+    assert document._size < 150_000
+    assert document._parts < 12_000
+    assert document.text == "one"
+
+
+def test_too_many_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = opened()
+    ada = Joined(document)
+    with pytest.raises(TooLarge):
+        document.update(ada.editor, one_place(5, STRUCTS_MAX))
+    monkeypatch.setattr(module, "PRODUCT_MAX", 1_000_000)
+    assert document.update(ada.editor, one_place(5, 5000))
+    with pytest.raises(TooLarge):
+        document.update(ada.editor, one_place(6, 1000))
+    assert document.update(ada.editor, one_place(6, 100))
+    monkeypatch.setattr(module, "PARTS_MAX", 5200)
+    with pytest.raises(OpenedAnew):
+        for client in range(100, 400):
+            document.update(ada.editor, one_place(client, 1))
+
+
+def test_too_many_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CLIENTS_MAX", 20)
+    document = opened()
+    ada = Joined(document)
+    with pytest.raises(OpenedAnew):
+        for client in range(100):
+            document.update(ada.editor, one_place(client, 1))
+    assert len(document.text) == 19
+
+
+async def test_who_is_slow_gets_the_whole_document_once() -> None:
+    document = opened()
+    ada, bob = Joined(document), Joined(document)
+    for number in range(100):
+        ada.insert(0, f"{number % 10}" * 10_000)
+        ada.send()
+    assert bob.editor._size > UPDATES_MAX
+    assert not bob.editor._updates
+    (news,) = await bob.editor.next()
+    assert isinstance(news, Changed)
+    bob.hear(news.update)
+    assert str(bob) == document.text
+    ada.insert(0, "more")
+    ada.send()
+    await bob.take()
+    assert str(bob) == document.text
+
+
+def test_nobody_types_in_the_name_of_the_file() -> None:
+    document = opened("one")
+    ada = Joined(document)
+    file = next(client for client in clocks_of(document.state()) if client >= OURS)
+    eve = Copy(file)
+    eve.hear(document.whole())
+    eve.insert(0, "x")
+    with pytest.raises(BadRequest):
+        document.update(ada.editor, eve.typed[0])
+
+
+def test_as_many_as_may_be() -> None:
+    document = opened()
+    for _ in range(3):
+        document.join(3)
+    with pytest.raises(Busy):
+        document.join(3)
+
+
+async def test_cursors() -> None:
+    document = opened()
+    ada, bob = document.join(9), document.join(9)
+    document.show(ada, 1, '{"a":1}')
+    document.show(bob, 1, "null")
+    document.show(bob, 2, "{}")
+    (shown,) = await bob.next()
+    assert isinstance(shown, Shown)
+    assert [(each.client, each.state) for each in shown.cursors] == [(1, '{"a":1}')]
+    for state in ("", "{", "[]", "1", '{"a":NaN}', '{"a":' + "[" * 2000 + "]" * 2000 + "}", "{}x"):
+        with pytest.raises(BadRequest):
+            document.show(ada, 1, state)
+    with pytest.raises(TooLarge):
+        document.show(ada, 1, '{"a":"' + "x" * STATE_MAX + '"}')
+    with pytest.raises(TooLarge):
+        for client in range(100, 101 + STATES_MAX):
+            document.show(ada, client, "{}")
+    document.leave(ada)
+    (gone,) = await bob.next()
+    assert isinstance(gone, Shown)
+    assert {each.state for each in gone.cursors} == {"null"}
+    assert {each.client for each in gone.cursors} == {1, *range(100, 99 + STATES_MAX)}
+    assert gone.cursors[0].clock > shown.cursors[0].clock
+    document.show(bob, 1, "{}")  # whose it was is gone
