@@ -7,11 +7,12 @@ from urllib.parse import parse_qs
 from starlette.requests import Request
 
 from runnerd.errors import BadRequest
-from runnerd.protocols import Adapter, Attach, sessions, spaces, ws
+from runnerd.protocols import Adapter, Attach, documents, sessions, spaces, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import Conversation, Drain
+from runnerd.server.documents import DocumentConversation
 from runnerd.server.head import Head
 from runnerd.server.http import asked_of, head_of
 from runnerd.server.listener import ServeWebSocket
@@ -38,8 +39,14 @@ class Conversations:
         self._admission, self._doorkeeper, self._drain, self._keepalive = admission, doorkeeper, drain, keepalive
 
     def by_path(self) -> dict[str, ServeWebSocket]:
-        """Who serves which path; one that ends in a slash serves all below it."""
-        return {PATH: self._terminal, ws.PATH: self._ws, sessions.WATCH: self._watch, spaces.PATH: self._space}
+        """Who serves which path; as Listener takes them."""
+        return {
+            PATH: self._terminal,
+            ws.PATH: self._ws,
+            sessions.WATCH: self._watch,
+            spaces.PATH: self._space,
+            f"{documents.PATH}**": self._document,
+        }
 
     def once(self, request: Request) -> Converse:
         """For one run, whose client sends nothing after it."""
@@ -68,6 +75,12 @@ class Conversations:
             await SpaceConversation(
                 transport, self._admission, self._doorkeeper, self._drain, self._previews, address, key
             ).run()
+
+        await serve_websocket(stream, head, self._keepalive(), (), converse)
+
+    async def _document(self, stream: ConnectionStream, head: Head) -> None:
+        async def converse(transport: WebSocketTransport) -> None:
+            await DocumentConversation(transport, self._admission, head.path).run()
 
         await serve_websocket(stream, head, self._keepalive(), (), converse)
 

@@ -63,8 +63,9 @@ class Settings:
 
 
 class Listener:
-    """One port. What `elsewhere` claims is its own; `websockets` says who serves a WebSocket by path, or all below a
-    path that ends in a slash; `http` serves all else. `proxies` are believed.
+    """One port. What `elsewhere` claims is its own; `websockets` says who serves a WebSocket by path: just this; with a
+    slash at its end what is in it; with /** at its end all that is below what is in it. `http` serves all else.
+    `proxies` are believed.
 
     Nothing that one connection does ends another or the daemon.
     """
@@ -133,8 +134,7 @@ class Listener:
             await stream.linger()
             return
         self._gate.check_host(head)
-        folder, _, _ = head.path.rstrip("/").rpartition("/")
-        serve = self._websockets.get(head.path) or self._websockets.get(f"{folder}/")
+        serve = self._serves(head.path)
         if serve is None:
             raise NotFound(f"there is no {head.path} for WebSockets")
         self._gate.check_origin(head)
@@ -143,6 +143,15 @@ class Listener:
 
     def _is_elsewhere(self, head: Head) -> bool:
         return self._elsewhere is not None and self._elsewhere.claims(head)
+
+    def _serves(self, path: str) -> ServeWebSocket | None:
+        """Who serves just this path, or its folder, or all below one above it."""
+        above = path.rstrip("/").rpartition("/")[0]
+        serve = self._websockets.get(path) or self._websockets.get(f"{above}/")
+        while serve is None and above:
+            above = above.rpartition("/")[0]
+            serve = self._websockets.get(f"{above}/**")
+        return serve
 
     async def _read_head(self, stream: ConnectionStream) -> Head | None:
         """The first head, which `stream` then replays. None when the client left before it was whole."""

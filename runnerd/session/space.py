@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,6 +17,7 @@ from runnerd.sandbox.box import Box
 from runnerd.sandbox.keeper import Used
 from runnerd.sandbox.spec import BoxSpec, Outcome, Window
 from runnerd.session import archive
+from runnerd.session.changes import Told
 from runnerd.session.fetch import Answer, Request, Take, dial, fetch
 from runnerd.session.members import (
     Came,
@@ -38,6 +40,9 @@ from runnerd.session.ports import Ports
 from runnerd.session.shell import ShellRun, Site, SpaceRun
 from runnerd.session.terminal import Terminal
 from runnerd.session.workspace import Workspace
+
+if TYPE_CHECKING:
+    from runnerd.session.document import Editor
 
 log = logging.getLogger("runnerd.session")
 
@@ -184,6 +189,20 @@ class Space:
 
         self.files.write(path, data, told)
 
+    @asynccontextmanager
+    async def editing(self, path: str) -> "AsyncGenerator[Editor]":
+        """Edit a text file together with whoever else does. Raises SpaceEnded, as Workspace.edit, Busy."""
+        self.stir()
+        files = self.files
+        await files.edit(path)
+        self._refuse_when_over()
+        try:
+            async with files.documents.editing(path, self._settings.members) as editor:
+                yield editor
+        finally:
+            self._deserted = trio.current_time()
+            self.stir()
+
     async def shell(self, member: Member, text: str) -> None:
         """Start a command line; or, while a program runs, give it a line. Raises Forbidden, BadRequest, SpaceEnded."""
         self._refuse_typing(member)
@@ -218,6 +237,7 @@ class Space:
         with self._transfer() as box:
             await archive.upload(box, self.files, path, data, work=self._spec.work, packed=packed)
         self.changed(None, "upload", path)
+        self.files.documents.changed(path)
 
     @asynccontextmanager
     async def download(self, path: str, *, packed: bool) -> AsyncGenerator[AsyncIterator[bytes]]:
@@ -280,6 +300,8 @@ class Space:
         finally:
             self.reason = self.reason or "the daemon has stopped"
             self._tell(Over(self.error()))
+            if self._files is not None:
+                self._files.documents.close(self.error())
             self._up.set()
             self.over.set()
 
@@ -316,6 +338,7 @@ class Space:
         await box.alive()
         self._files = files = Workspace(box)
         self._site = site = Site(box, self._spec, self._env, files.settled)
+        files.documents.refused = lambda problem: self._tell(Refused(problem))
         self._began = self._active = self._deserted = trio.current_time()
         async with trio.open_nursery() as self._nursery:
             self._terminals = Multiplexer(
@@ -339,14 +362,16 @@ class Space:
             self._nursery.cancel_scope.cancel()
 
     def _observer(self, box: Box, watches: Watches, files: Workspace) -> Observer:
-        return Observer(
-            box,
-            watches,
-            files.mine,
-            lambda told: self.changed(None, told.change, told.path, told.to),
-            lambda: self._tell(Missed()),
-            lambda why: self._tell(Warned(why)),
-        )
+        def changed(told: Told) -> None:
+            self.changed(None, told.change, told.path, told.to)
+            for path in filter(None, (told.path, told.to)):
+                files.documents.changed(path)
+
+        def missed() -> None:
+            self._tell(Missed())
+            files.documents.changed("")
+
+        return Observer(box, watches, files.mine, changed, missed, lambda why: self._tell(Warned(why)))
 
     async def _serve_run(self, run: SpaceRun) -> None:
         try:
@@ -395,7 +420,7 @@ class Space:
             (self._began + self._wall - now, f"it has lived for {self._wall:g} s"),
             (active + self._idle - now, f"there was no input or output for {self._idle:g} s"),
         ]
-        if not self.members:
+        if not self.members and not (self._files is not None and self._files.documents.edited):
             left.append((self._deserted + self._settings.grace - now, "nobody came back"))
         return min(left)
 

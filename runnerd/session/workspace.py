@@ -13,6 +13,7 @@ from runnerd.errors import BadRequest, BoxError, InitRefused, RunnerdError, TooL
 from runnerd.sandbox.box import Box
 from runnerd.sandbox.wire import Entry
 from runnerd.session.changes import Mine
+from runnerd.session.documents import Documents
 
 READ_MAX = 8 * 1024 * 1024
 """Bytes of a file that one message can carry."""
@@ -45,7 +46,8 @@ class Workspace:
     `mine` knows what is being done here, for who sees the tree change.
 
     A `write` waits for nothing: of a burst for one path only the last text is written, and always before whatever is
-    asked after it. The others raise InitRefused with the box's errno, BrokenBox, and what they name.
+    asked after it; so is what was typed into `documents`. The others raise InitRefused with the box's errno, BrokenBox,
+    and what they name.
     """
 
     def __init__(self, box: Box) -> None:
@@ -55,9 +57,16 @@ class Workspace:
         self._texts: dict[str, _Text] = {}
         self._waiting = 0
         self._written_to = trio.Event()
+        self.documents = Documents(self._whole, box.write)
 
     async def run(self) -> None:
         """Write what waits, until cancelled or the box has ended."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.documents.run, self.settled)
+            await self._run()
+            nursery.cancel_scope.cancel()
+
+    async def _run(self) -> None:
         while not self._box.ended.is_set():
             await self._written_to.wait()
             self._written_to = trio.Event()
@@ -93,6 +102,7 @@ class Workspace:
                 waiting = iter(files.items())
                 while batch := dict(islice(waiting, AT_ONCE)):
                     await self._box.write_all(batch)
+            await self._changed(*files)
 
     async def create(self, path: str, *, folder: bool) -> None:
         """An empty file or folder; parents are made. Raises BadRequest (`exists`)."""
@@ -114,6 +124,7 @@ class Workspace:
                 await self._refuse_existing(to)
                 with self.mine.renamed(path, to):
                     await self._box.rename(path, to)
+                await self._changed(path, to)
         return to
 
     async def delete(self, path: str) -> None:
@@ -122,25 +133,19 @@ class Workspace:
             await self._write_texts()
             with self.mine.deleted(path):
                 await self._box.delete(path)
+            await self._changed(path)
 
     async def read(self, path: str) -> bytes:
         """A regular file. Raises BadRequest for a folder, TooLarge."""
         async with self._turn:
             await self._write_texts()
-            fd = await self._box.open(path)
-        parts: list[bytes] = []
-        left = READ_MAX + 1
-        try:
-            if stat.S_ISDIR(os.fstat(fd).st_mode):
-                raise BadRequest(f"{path[:80]} is a folder", hint="list shows what is in it")
-            while left and (part := os.read(fd, left)):
-                parts.append(part)
-                left -= len(part)
-        finally:
-            os.close(fd)
-        if not left:
-            raise TooLarge(f"{path[:80]} is larger than {READ_MAX} bytes", hint="a program can show parts of it")
-        return b"".join(parts)
+            return await self._whole(path)
+
+    async def edit(self, path: str) -> None:
+        """Have a text file among `documents`. Raises as Documents.load."""
+        async with self._turn:
+            await self._write_texts()
+            await self.documents.load(path)
 
     async def list(self, path: str) -> tuple[Sequence[Entry], bool]:
         """What is in a folder ("": the tree), by name; and whether there is more than LIST_MAX."""
@@ -161,6 +166,30 @@ class Workspace:
                     text.told(problem)
                 else:
                     text.told(None)
+            await self._changed(*texts)
+
+    async def _changed(self, *paths: str) -> None:
+        """Bring documents together with what happened to their files. Raises nothing."""
+        for path in paths:
+            self.documents.changed(path)
+        with trio.CancelScope(shield=True):
+            await self.documents.settle()
+
+    async def _whole(self, path: str) -> bytes:
+        fd = await self._box.open(path)
+        parts: list[bytes] = []
+        left = READ_MAX + 1
+        try:
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                raise BadRequest(f"{path[:80]} is a folder", hint="list shows what is in it")
+            while left and (part := os.read(fd, left)):
+                parts.append(part)
+                left -= len(part)
+        finally:
+            os.close(fd)
+        if not left:
+            raise TooLarge(f"{path[:80]} is larger than {READ_MAX} bytes", hint="a program can show parts of it")
+        return b"".join(parts)
 
     async def _refuse_existing(self, path: str) -> None:
         """What programs do at the same moment can still be written over."""
