@@ -74,11 +74,12 @@ class Visit:
             over = False
             while not over:
                 for news in await member.news():
-                    over = over or isinstance(news, members.Over)
+                    if isinstance(news, members.Over):
+                        over = True
+                        self.leave()  # before the client hears of it, and may ask for another
                     if (event := _event_of(news, space)) is not None:
                         await self._outbox.tell(event)
             nursery.cancel_scope.cancel()
-        self.leave()
 
     async def _tell_terminals(self, terminals: Multiplexer, seen: int) -> None:
         while True:

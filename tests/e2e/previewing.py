@@ -111,7 +111,10 @@ class Inside:
         self._connection.send(json.dumps(fields))
 
     def _hear(self) -> dict[str, Any]:
-        return json.loads(self._connection.recv(PATIENCE))
+        """Whatever is no news of what programs do."""
+        while (told := json.loads(self._connection.recv(PATIENCE)))["type"] in ("change", "port"):
+            pass
+        return told
 
 
 @contextmanager
