@@ -5,6 +5,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from runnerd.config import Config
@@ -13,6 +14,10 @@ from tests import postgresql
 
 LIMITS: Any = os.environ.get("RUNNERD_TEST_LIMITS", "best-effort")
 BACKEND: Any = os.environ.get("RUNNERD_TEST_BACKEND", "bubblewrap")
+
+# How long an example takes says how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

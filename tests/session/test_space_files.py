@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 
 import pytest
 import trio
@@ -331,9 +332,9 @@ async def test_a_program_that_swaps_a_folder_for_a_link_as_members_write(host: H
         done = refused = 0
         with trio.move_on_after(2):
             while done < 20_000:
-                for attempt in (written(files, "d/x", b"x"), files.create(f"d/{done}", folder=False)):
+                for attempt in (partial(written, files, "d/x", b"x"), partial(files.create, f"d/{done}", folder=False)):
                     try:
-                        await attempt
+                        await attempt()
                         done += 1
                     except (InitRefused, BadRequest):
                         refused += 1
