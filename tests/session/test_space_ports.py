@@ -56,7 +56,7 @@ async def test_a_server_that_stays_behind_is_noticed(host: Host) -> None:
     async with opened(host) as space:
         ada = Inside(space)
         await looked(space)
-        await ada.out("setsid python -m http.server 5000 > /dev/null 2>&1 & echo $! > pid")
+        await ada.out("trap '' HUP; python -m http.server 5000 > /dev/null 2>&1 & echo $! > pid")
         assert await hears(ada, 1) == [(5000, True)]
         await ada.out("kill $(cat pid)")
         assert await hears(ada, 1) == [(5000, False)]
