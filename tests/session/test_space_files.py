@@ -275,6 +275,7 @@ async def test_a_folder_that_is_filled_as_it_is_deleted(host: Host) -> None:
             except InitRefused as problem:
                 assert problem.errno in (errno.ETIMEDOUT, errno.ENOENT)
         space.kill_program(ada.member)
+        await seen.until(Ended)
         if (await files.list(""))[0]:
             await files.delete("d")
         assert (await files.list(""))[0] == []
