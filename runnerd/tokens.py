@@ -7,7 +7,8 @@ SHA-256(secret key): exactly what the store keeps, so that both ends can make it
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from runnerd.errors import Unauthorized
 
@@ -23,8 +24,7 @@ class BadToken(Unauthorized):
     code = "bad_token"
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(msgspec.Struct, frozen=True):
     """A token's parts; nothing is checked yet but their form. `time` is seconds since the epoch, as it was written."""
 
     public_key: str

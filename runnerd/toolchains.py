@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -93,8 +92,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     zygote: dict[Step, Waiting] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(msgspec.Struct, frozen=True):
     """What to put into a box and run there: files by path, an optional compile step, the program, its variables."""
 
     files: dict[str, bytes]
@@ -103,8 +101,7 @@ class Plan:
     env: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Toolchain:
+class Toolchain(msgspec.Struct, frozen=True):
     """One language. `binds` are (host path, path in the box); `raises` limits it cannot live without; `prepare` is the
     command that makes files ahead for it (sandbox/prepared.py)."""
 
@@ -123,7 +120,7 @@ class Toolchain:
     kernel: Driver | None = None
     compiled: Compiled | None = None
     prepare: tuple[str, ...] | None = None
-    zygotes: Mapping[Step, Waiting] = field(default_factory=dict[Step, Waiting])
+    zygotes: Mapping[Step, Waiting] = msgspec.field(default_factory=dict[Step, Waiting])
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -167,12 +164,11 @@ class Toolchain:
         return main
 
 
-@dataclass(frozen=True, slots=True)
-class Toolchains:
+class Toolchains(msgspec.Struct, frozen=True):
     """All languages by id; names and aliases find them too, in any case."""
 
     by_id: Mapping[str, Toolchain]
-    _names: Mapping[str, str] = field(repr=False)
+    _names: Mapping[str, str]
 
     def get(self, name: str) -> Toolchain:
         """Raises UnknownLanguage, whose hint lists the known ones."""

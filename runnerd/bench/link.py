@@ -6,7 +6,8 @@ import shutil
 import subprocess
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+
+import msgspec
 
 from runnerd.bench.errors import Missing
 
@@ -17,8 +18,7 @@ SERVER, CLIENT = "10.0.0.1", "10.0.0.2"
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(msgspec.Struct, frozen=True):
     """Descriptors of its two ends, for `inside`."""
 
     server: int

@@ -2,9 +2,10 @@
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar, cast
+
+import msgspec
 
 from runnerd.bench.errors import Broken, Missing, said
 from runnerd.bench.results import Aim, Series
@@ -29,8 +30,7 @@ NAMES = (
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Effort:
+class Effort(msgspec.Struct, frozen=True):
     """How much is measured: `runs` samples of what takes some milliseconds (more of what is quicker, fewer of what is
     slower), `seconds` for each turn of a rate, `typists` at once, `boxes` idle."""
 
@@ -47,14 +47,13 @@ class Effort:
 QUICK = Effort(runs=5, seconds=0.3, typists=20, boxes=20)
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(msgspec.Struct, frozen=True):
     """`folder` is the scenario's own and empty; `limits` is how the daemon shall hold its boxes; `left_out` grows."""
 
     effort: Effort
     folder: Path
     limits: str = "auto"
-    left_out: list[str] = field(default_factory=list[str])
+    left_out: list[str] = msgspec.field(default_factory=list[str])
 
     def subfolder(self, name: str) -> Path:
         folder = self.folder / name

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+
+import msgspec
 
 from runnerd.bench import host
 from runnerd.bench.client import WebSocket
@@ -29,15 +30,14 @@ READY_WITHIN = 30.0
 """Seconds until a server must have said its port, or answer at it."""
 
 
-@dataclass(slots=True)
-class Typist:
+class Typist(msgspec.Struct):
     """Types `key` over and over. `echoes` says whether a message shows a key."""
 
     connection: WebSocket
     key: Message
     enter: Message
     echoes: Callable[[Message], bool]
-    typed: int = field(default=0, init=False)
+    typed: int = 0
 
     def type(self) -> float:
         """Seconds from a key to its echo."""

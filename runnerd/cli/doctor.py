@@ -8,7 +8,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -27,8 +26,7 @@ COLOURS: dict[Grade, str] = {"ok": "32", "warning": "33", "missing": "31"}
 BUBBLEWRAP_LEAST = (0, 8)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(msgspec.Struct, frozen=True):
     """One check. `missing`: no box works without it; `warning`: something is weaker. `fix` says what to do."""
 
     check: str
@@ -55,7 +53,7 @@ def _doctor(arguments: argparse.Namespace) -> int:
     config = configuration(arguments)
     findings = list(examine(config, state_dir(arguments)))
     if arguments.json:
-        print(json.dumps([asdict(finding) for finding in findings]))
+        print(json.dumps([msgspec.structs.asdict(finding) for finding in findings]))
     else:
         for finding in findings:
             print(f"{style(f'{finding.grade:<8}', COLOURS[finding.grade])} {finding.check}: {finding.found}")

@@ -6,8 +6,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from runnerd import tokens
 from runnerd.cli.options import Subparsers, add_config, add_json, add_state_dir, configuration, state_dir
@@ -115,7 +116,7 @@ def _show(arguments: argparse.Namespace) -> int:
     store = _store(arguments)
     key, entries = store.key(arguments.public_key), store.entries(arguments.public_key, ENTRIES)
     if arguments.json:
-        print(json.dumps({**_fields(key), "ledger": [asdict(entry) for entry in entries]}))
+        print(json.dumps({**_fields(key), "ledger": msgspec.to_builtins(entries)}))
         return 0
     print(f"{key.public_key}  {key.credits} credits, made {_day(key)}{', revoked' if key.revoked else ''}  {key.note}")
     rules = key.rules
@@ -161,16 +162,15 @@ def _sign(arguments: argparse.Namespace) -> int:
 
 def _tell_new(arguments: argparse.Namespace, key: NewKey) -> int:
     text = f"public key  {key.public_key}\nsecret key  {key.secret_key}\ncredits     {key.credits}\n"
-    _say(arguments, asdict(key), text + "Keep the secret key now: it cannot be shown again.")
+    _say(arguments, msgspec.structs.asdict(key), text + "Keep the secret key now: it cannot be shown again.")
     return 0
 
 
 def _fields(key: StoredKey) -> dict[str, Any]:
     """What may be told of a key."""
-    fields = asdict(key)
+    fields = msgspec.structs.asdict(key)
     del fields["digest"]
-    rules: dict[str, Any] = fields.pop("rules")
-    return fields | rules
+    return fields | msgspec.structs.asdict(fields.pop("rules"))
 
 
 def _day(key: StoredKey) -> str:

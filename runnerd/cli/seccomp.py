@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from dataclasses import asdict
+
+import msgspec
 
 from runnerd.cli import style
 from runnerd.cli.options import Subparsers, add_json
@@ -25,7 +26,7 @@ def add_parser(subparsers: Subparsers) -> None:
 def _explain(arguments: argparse.Namespace) -> int:
     verdicts = seccomp.explain(arguments.syscall, best_effort=arguments.best_effort)
     if arguments.json:
-        print(json.dumps([asdict(verdict) for verdict in verdicts]))
+        print(json.dumps(msgspec.to_builtins(verdicts)))
         return 0
     print(f"{style(arguments.syscall, '1')}: the strictest answer of all filters counts")
     for verdict in verdicts:
@@ -38,7 +39,7 @@ def _explain(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> int:
     policies = seccomp.policies(best_effort=arguments.best_effort)
     if arguments.json:
-        print(json.dumps([asdict(policy) for policy in policies]))
+        print(json.dumps(msgspec.to_builtins(policies)))
         return 0
     for policy in policies:
         print(style(f"{policy.name}: by default {policy.default}", "1"))

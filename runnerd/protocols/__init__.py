@@ -6,8 +6,9 @@ named by a number that the client chose.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+import msgspec
 
 from runnerd.errors import RunnerdError
 from runnerd.protocols import visits
@@ -21,28 +22,26 @@ Frame = str | bytes
 # --- commands: what a client wants -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Authenticate:
+class Authenticate(msgspec.Struct, frozen=True):
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Run `files` by a language's toolchain, or `argv` as it is when given. The path "" is the toolchain's own name."""
 
     stream: int
     language: str
-    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    files: dict[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
     main: str | None = None
     args: tuple[str, ...] = ()
     argv: tuple[str, ...] | None = None
-    env: dict[str, str] = field(default_factory=dict[str, str])
+    env: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     mode: Mode = "terminal"
     rows: int = 24
     cols: int = 80
     stdin: bytes | None = None
     """Given: fed to the program and then closed."""
-    limits: dict[str, float] = field(default_factory=dict[str, float])
+    limits: dict[str, float] = msgspec.field(default_factory=dict[str, float])
     """Wishes by the names of sandbox.spec.Limits; only what is lower than the profile's is granted."""
     profile: str = "default"
     keep: bool = False
@@ -51,8 +50,7 @@ class Start:
     """A widget's, in whose name it is started; otherwise in that of the connection's key."""
 
 
-@dataclass(frozen=True, slots=True)
-class Attach:
+class Attach(msgspec.Struct, frozen=True):
     """Watch a session that was started elsewhere, from `offset` on; it goes on when the connection ends."""
 
     stream: int
@@ -60,39 +58,33 @@ class Attach:
     offset: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
+class Input(msgspec.Struct, frozen=True):
     stream: int
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class CloseInput:
+class CloseInput(msgspec.Struct, frozen=True):
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resize:
+class Resize(msgspec.Struct, frozen=True):
     stream: int
     rows: int
     cols: int
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True):
     """`signal` is a name without SIG, for example INT."""
 
     stream: int
     signal: str
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     id: str | int | None
 
 
@@ -102,8 +94,7 @@ Command = Authenticate | Start | Input | CloseInput | Resize | Signal | Kill | P
 # --- events: what happened -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """`timings` in milliseconds since the start was asked: box (made and asked), program (answered as running)."""
 
     stream: int
@@ -113,8 +104,7 @@ class Started:
     timings: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(msgspec.Struct, frozen=True):
     """`offset` counts all bytes of the session's output before these, both channels together."""
 
     stream: int
@@ -123,22 +113,19 @@ class Output:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(msgspec.Struct, frozen=True):
     stream: int
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """So many bytes of output are left out: the client was behind when the program was interrupted."""
 
     stream: int
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """`outcome` is one of sandbox.spec.Outcome. `cpu`, `wall` in seconds, `memory` in bytes, `timings` in ms."""
 
     stream: int
@@ -152,8 +139,7 @@ class Ended:
     timings: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """An error about one stream (or the connection, stream None); the connection goes on.
 
     `over`: the stream has no program, or has none any more.
@@ -164,16 +150,14 @@ class Failed:
     over: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """`time` is the server's, in seconds since the epoch."""
 
     id: str | int | None
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Draining:
+class Draining(msgspec.Struct, frozen=True):
     """The daemon stops; running sessions may go on for `seconds`."""
 
     seconds: float

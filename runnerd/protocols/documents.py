@@ -4,8 +4,9 @@ A connection to `/ws/documents/JOIN/PATH` is about one document; each message is
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from urllib.parse import unquote
+
+import msgspec
 
 from runnerd.errors import BadRequest
 from runnerd.lib0 import Reader, sized, uint
@@ -18,23 +19,20 @@ _SYNC, _AWARENESS, _AUTH, _QUERY = range(4)
 _STATE, _MISSING, _UPDATE = range(3)
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(msgspec.Struct, frozen=True):
     """What the sender has, as a state vector; it wants to hear what it lacks."""
 
     vector: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Update:
+class Update(msgspec.Struct, frozen=True):
     """A change of the document. `answer`: all that the receiver lacked, as it had asked."""
 
     data: bytes
     answer: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     """What a Yjs client shows of itself: JSON as text, "null" when it is gone. `clock` only grows."""
 
     client: int
@@ -42,13 +40,11 @@ class Cursor:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
-class Cursors:
+class Cursors(msgspec.Struct, frozen=True):
     cursors: Sequence[Cursor]
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(msgspec.Struct, frozen=True):
     """The sender wants to hear all cursors."""
 
 

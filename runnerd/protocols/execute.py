@@ -5,7 +5,6 @@ See docs/protocol.md.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -37,8 +36,7 @@ Clock = Callable[[], float]
 Id = str | int
 
 
-@dataclass(slots=True)
-class _Run:
+class _Run(msgspec.Struct):
     """`id` is the client's own; `session` and `began` (on the clock) are known once it runs."""
 
     id: Id | None

@@ -1,16 +1,16 @@
 """What a client of runnerd.v1 asks of a space and its terminals, and what it is told of them. Values only."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from runnerd.protocols.spaces import Person
 
 # --- commands --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Enter:
+class Enter(msgspec.Struct, frozen=True):
     """Become a member of the space that the join key opens."""
 
     join: str
@@ -18,8 +18,7 @@ class Enter:
     color: str
 
 
-@dataclass(frozen=True, slots=True)
-class OpenTerminal:
+class OpenTerminal(msgspec.Struct, frozen=True):
     """Open a terminal and attach to it; `name` None lets the space choose one."""
 
     stream: int
@@ -28,8 +27,7 @@ class OpenTerminal:
     cols: int
 
 
-@dataclass(frozen=True, slots=True)
-class AttachTerminal:
+class AttachTerminal(msgspec.Struct, frozen=True):
     """Watch a terminal from `offset` of its output on."""
 
     stream: int
@@ -40,20 +38,17 @@ class AttachTerminal:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Detach:
+class Detach(msgspec.Struct, frozen=True):
     """Leave a terminal, which goes on."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class ListTerminals:
+class ListTerminals(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class CloseTerminal:
+class CloseTerminal(msgspec.Struct, frozen=True):
     """End a terminal, with all that was started in it."""
 
     name: str
@@ -65,8 +60,7 @@ Command = Enter | OpenTerminal | AttachTerminal | Detach | ListTerminals | Close
 # --- events ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class TerminalItem:
+class TerminalItem(msgspec.Struct, frozen=True):
     """`start` and `end` are offsets: the oldest output that is kept, and all that there was."""
 
     name: str
@@ -77,8 +71,7 @@ class TerminalItem:
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entered:
+class Entered(msgspec.Struct, frozen=True):
     """The name that the client goes by, who is there, itself among them, and the terminals."""
 
     me: Person
@@ -86,22 +79,19 @@ class Entered:
     terminals: Sequence[TerminalItem]
 
 
-@dataclass(frozen=True, slots=True)
-class MembersChanged:
+class MembersChanged(msgspec.Struct, frozen=True):
     who: Person
     change: Literal["joined", "left"]
     members: Sequence[Person]
 
 
-@dataclass(frozen=True, slots=True)
-class Terminals:
+class Terminals(msgspec.Struct, frozen=True):
     """All there are; told when asked, and when one was opened or has ended."""
 
     terminals: Sequence[TerminalItem]
 
 
-@dataclass(frozen=True, slots=True)
-class Attached:
+class Attached(msgspec.Struct, frozen=True):
     """The first event of a stream that shows a terminal, which is so large at the moment."""
 
     stream: int
@@ -111,15 +101,13 @@ class Attached:
     read_only: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Detached:
+class Detached(msgspec.Struct, frozen=True):
     """The last event of a stream that its client has left."""
 
     stream: int
 
 
-@dataclass(frozen=True, slots=True)
-class Resized:
+class Resized(msgspec.Struct, frozen=True):
     """The terminal is so large from here on."""
 
     stream: int
@@ -127,8 +115,7 @@ class Resized:
     cols: int
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """`seconds` until the space ends, unless somebody does something about it; None for what has no time."""
 
     message: str

@@ -3,8 +3,8 @@
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from runnerd.sandbox import hidden, procfs, sockdiag
@@ -26,8 +26,7 @@ _STALL = 0.001
 """Seconds of counting after which others get their turn."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
+class Sample(msgspec.Struct, frozen=True):
     """One look: bytes, tasks (processes and threads, with init and the leaders), CPU seconds so far."""
 
     memory: int
@@ -35,8 +34,7 @@ class Sample:
     cpu: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Confirmed:
+class _Confirmed(msgspec.Struct, frozen=True):
     """An exact figure, and what tells how far it can be from the truth by now."""
 
     exact: int

@@ -9,8 +9,9 @@ import logging
 import os
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from runnerd.errors import BoxError, SetupError
 from runnerd.sandbox import cgroupfs, leaf, procfs
@@ -39,8 +40,7 @@ _WAYS_OUT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Ceiling:
+class Ceiling(msgspec.Struct, frozen=True):
     """What all boxes together may have: bytes, cores, processes. 0: a part of what the machine has; all cores."""
 
     memory: int = 0

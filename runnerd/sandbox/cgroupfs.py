@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import msgspec
 
 PERIOD = 100_000
 """Microseconds in which a box may use its quota of CPU time."""
@@ -11,8 +12,7 @@ _QUOTA_LEAST = 1000
 """The kernel refuses a smaller quota."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
+class Mount(msgspec.Struct, frozen=True):
     """A cgroup2 mount: which cgroup its top shows, as seen from our cgroup namespace, and where it is mounted."""
 
     root: str

@@ -7,9 +7,9 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
 
+import msgspec
 import trio
 
 from runnerd.errors import BrokenBox, InitRefused
@@ -46,8 +46,7 @@ SILENT = frozenset({Op.FILTER, Op.LANDLOCK, Op.RELEASE})
 """Requests that are answered only when they fail."""
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     """One answer of init. `fds` belong to whoever takes the reply, and must be closed by it."""
 
     op: Op
@@ -55,7 +54,7 @@ class Reply:
     result: int
     a: int
     payload: bytes
-    fds: list[int] = field(default_factory=list[int])
+    fds: list[int] = msgspec.field(default_factory=list[int])
     sender: int = 0
     """The sender's pid on the host, as the kernel tells it."""
 

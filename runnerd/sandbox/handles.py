@@ -1,11 +1,11 @@
 """Descriptors through which the daemon looks into a box without entering it."""
 
 import os
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Handles:
+class Handles(msgspec.Struct, frozen=True):
     """O_PATH descriptors of the box's /proc, work tree, /tmp and /dev/shm, a NETLINK_SOCK_DIAG socket of its network
     namespace, and init's pid on the host. Init passed them out before any program ran."""
 

@@ -6,10 +6,11 @@ import shutil
 import tempfile
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
+
+import msgspec
 
 from runnerd.config import Backend, Config, default_state_dir
 from runnerd.errors import SetupError
@@ -60,8 +61,7 @@ def _masked() -> tuple[str, ...]:
     return tuple(filter(os.path.exists, MASKED))
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """Paths are the host's, readable by the uids that boxes run under. `uids` is None when the daemon is not root.
 
     `tree` is None under best-effort limits; `weaker` says why, where stronger ones would have been taken. `program` is
@@ -245,7 +245,7 @@ def _make_etc(etc: Path) -> None:
         source, target = Path("/etc") / name, etc / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore_dangling_symlinks=True)
+            shutil.copytree(source, target, symlinks=True, copy_function=shutil.copy)
         elif source.exists():
             shutil.copy(source, target)
 

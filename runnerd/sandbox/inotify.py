@@ -5,7 +5,8 @@ import os
 import struct
 import termios
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from runnerd.sandbox._native import ffi, lib
 
@@ -17,8 +18,7 @@ _HEADER = struct.Struct("=iIII")
 _READ = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """`watch` is the folder's, -1 with OVERFLOW; `cookie` joins both halves of a rename; `name` is an entry's."""
 
     watch: int

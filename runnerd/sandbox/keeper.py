@@ -1,15 +1,15 @@
 """What holds a box to its limits: a cgroup (leaf.py), or a watcher where there is none (watch.py)."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from runnerd.sandbox.handles import Handles
 from runnerd.sandbox.spec import Outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Used:
+class Used(msgspec.Struct, frozen=True):
     """What a box has used: bytes at most so far, tasks (processes and threads) now, CPU seconds so far."""
 
     peak: int = 0
@@ -17,8 +17,7 @@ class Used:
     cpu: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(msgspec.Struct, frozen=True):
     """Why a box ended that nobody here ended: the limit it broke, or else what is known ("" when nothing is)."""
 
     exceeded: Outcome | None = None

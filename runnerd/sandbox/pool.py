@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 import trio
 
 from runnerd.config import Pool as Settings
@@ -47,17 +48,15 @@ class Kind:
     programs: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(msgspec.Struct, frozen=True):
     """A box for one run, and the programs that wait in it, by step. `warm`: it was made before the run was known."""
 
     box: Box
-    zygotes: dict[str, Zygote] = field(default_factory=dict[str, Zygote])
+    zygotes: dict[str, Zygote] = msgspec.field(default_factory=dict[str, Zygote])
     warm: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stock:
+class Stock(msgspec.Struct, frozen=True):
     """How one kind stands. `rate`: runs per second; `memory`: bytes of one box; `hits` and `misses`: runs that found a
     waiting box, and that did not; `made`, and of these `discarded`: boxes that no run took."""
 
@@ -200,8 +199,7 @@ class Pool:
             self._changed.set()
 
 
-@dataclass(frozen=True, slots=True)
-class _Warm:
+class _Warm(msgspec.Struct, frozen=True):
     """A waiting box, what its programs were when it was made, and when that was. `gone`: nothing of it is left."""
 
     ready: Ready

@@ -7,8 +7,9 @@ when they are at their common ceiling.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from runnerd.sandbox import cgroupfs
 from runnerd.sandbox.cgroup import Tree
@@ -17,8 +18,7 @@ FRESH = 1.0
 """Seconds for which a look is good: the kernel brings its averages up to date every two."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True):
     """A pressure file and the percentage from which on it counts, while `applies`."""
 
     what: str

@@ -1,6 +1,6 @@
 """How a backend's program builds one box: a value that bubblewrap.py or nsjail.py makes, and launch.py starts."""
 
-from dataclasses import dataclass
+import msgspec
 
 INIT = "/opt/runnerd/init"
 """Where init and the files it shares with every box are, as seen in a box."""
@@ -12,8 +12,7 @@ RECIPE = 4
 """The descriptor that the program reads `Recipe.read` from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
+class Recipe(msgspec.Struct, frozen=True):
     """`words` follow the program's name; `read` is what it finds on descriptor 4."""
 
     words: tuple[str, ...]

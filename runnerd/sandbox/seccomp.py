@@ -10,9 +10,10 @@ import tempfile
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from runnerd.errors import BadRequest, SetupError
 from runnerd.resources import folder
@@ -24,8 +25,7 @@ _FORMAT = "1"
 """Part of the cache's key: raise it when compiling the same policy gives other bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
+class Condition(msgspec.Struct, frozen=True):
     """Holds when (argument `arg` & mask) == value, or, with `differs`, when the argument is another."""
 
     arg: int
@@ -39,8 +39,7 @@ class Condition:
         return f"argument {self.arg} & {self.mask:#x} is {self.value:#x}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(msgspec.Struct, frozen=True):
     """For these calls, under all `conditions`: allowed (errno None), or refused with that errno."""
 
     calls: tuple[str, ...]
@@ -49,8 +48,7 @@ class Rule:
     conditions: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True):
     """One filter: what it says of calls that no rule names ("allow", or an errno's name), and its rules."""
 
     name: str
@@ -58,8 +56,7 @@ class Policy:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(msgspec.Struct, frozen=True):
     """What one filter says of one call, in words."""
 
     policy: str
@@ -72,7 +69,7 @@ def policies(*, best_effort: bool) -> tuple[Policy, ...]:
     """The filters in the order in which they are loaded. The kernel takes the strictest answer of all, and of several
     refusals the errno of the last."""
     allow, deny = map(_read, ORDER)
-    return allow, replace(deny, rules=deny.rules + _read("best-effort").rules) if best_effort else deny
+    return allow, msgspec.structs.replace(deny, rules=deny.rules + _read("best-effort").rules) if best_effort else deny
 
 
 def filters(*, best_effort: bool, cache: Path | None) -> tuple[bytes, ...]:

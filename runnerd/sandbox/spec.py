@@ -1,8 +1,9 @@
 """Values that describe a box, a program and how it ended. No I/O."""
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
+
+import msgspec
 
 Mode = Literal["terminal", "split", "pipes"]
 LimitsMode = Literal["cgroup", "best-effort"]
@@ -26,8 +27,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(msgspec.Struct, frozen=True):
     """What one box may use. Sizes are bytes, times seconds, `cpus` cores. A profile is a named set of these.
 
     A zero time, output or io means no such limit. `cpus` and `io` are held by cgroup limits only.
@@ -49,16 +49,14 @@ class Limits:
     """Bytes per second from and to each disk."""
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(msgspec.Struct, frozen=True):
     """A host folder or file shown read-only in a box at `target`."""
 
     source: str
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class BoxSpec:
+class BoxSpec(msgspec.Struct, frozen=True):
     """All that decides how a box is built. Equal specs make interchangeable boxes.
 
     `work` is where the program's files live: a tmpfs of its own, or a folder inside /tmp (profile `widget`), which
@@ -68,7 +66,7 @@ class BoxSpec:
     ends (held by cgroup limits only); otherwise fork gives EAGAIN, and the program goes on.
     """
 
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = msgspec.field(default_factory=Limits)
     binds: tuple[Bind, ...] = ()
     filters: tuple[bytes, ...] = ()
     landlock: tuple[str, ...] = ("/work", "/tmp", "/dev", "/proc")
@@ -78,27 +76,27 @@ class BoxSpec:
     hostname: str = "box"
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
+class Window(msgspec.Struct, frozen=True):
     """A terminal's size in character cells."""
 
     rows: int = 24
     cols: int = 80
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(msgspec.Struct, frozen=True):
     """A program to start in a box. `cwd` is absolute, as seen in the box; `env` is the whole environment."""
 
     argv: tuple[str, ...]
-    env: dict[str, str] = field(hash=False)
+    env: dict[str, str]
     mode: Mode = "terminal"
     cwd: str = "/work"
     window: Window = Window()
 
+    def __hash__(self) -> int:  # a dict has none
+        return hash((self.argv, self.mode, self.cwd, self.window))
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+
+class Usage(msgspec.Struct, frozen=True):
     """What a program used: CPU seconds (user + system), peak resident bytes, wall seconds."""
 
     cpu: float = 0.0
@@ -106,8 +104,7 @@ class Usage:
     wall: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Exit:
+class Exit(msgspec.Struct, frozen=True):
     """The end of one program as the kernel told it. `code` is set when it exited, `signal` when a signal ended it."""
 
     code: int | None

@@ -3,7 +3,8 @@
 import os
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from runnerd.sandbox.spec import Exit, Launch, Mode
 
@@ -15,8 +16,7 @@ _RLIMITS = 16
 _KEEP = 2**64 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One name in a folder: size in bytes, mtime in seconds, mode as st_mode."""
 
     name: str

@@ -2,7 +2,8 @@
 
 import re
 import secrets
-from dataclasses import dataclass
+
+import msgspec
 
 from runnerd.server.forwarded import Proxies
 from runnerd.server.head import Head
@@ -10,8 +11,7 @@ from runnerd.server.head import Head
 _SANE = re.compile(r"[A-Za-z0-9._:-]{8,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """`id` is a word; `address` an IP address, or "unix"."""
 
     id: str

@@ -1,8 +1,9 @@
 """Who asks: keys and tokens from headers and messages, checked against the store."""
 
 import time
-from dataclasses import dataclass
 from urllib.parse import parse_qs
+
+import msgspec
 
 from runnerd import tokens
 from runnerd.config import Auth
@@ -13,8 +14,7 @@ from runnerd.server.revocations import Revocations
 from runnerd.store import StoredKey
 
 
-@dataclass(frozen=True, slots=True)
-class Client:
+class Client(msgspec.Struct, frozen=True):
     """Who asks, for admission: the key that was given and checked, if any; and an address as text ("unix" for a Unix
     socket)."""
 

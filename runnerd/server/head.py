@@ -3,9 +3,9 @@
 import base64
 import binascii
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import h11
+import msgspec
 
 from runnerd.errors import BadRequest, TooLarge
 
@@ -25,8 +25,7 @@ class UpgradeRequired(BadRequest):
     code, status = "upgrade_required", 426
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(msgspec.Struct, frozen=True):
     """One request's line and headers. Header names are lower case; values are as sent, without outer blanks."""
 
     method: str

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import msgspec
@@ -51,8 +50,7 @@ class MethodNotAllowed(RunnerdError):
     code, status = "method_not_allowed", 405
 
 
-@dataclass(frozen=True, slots=True)
-class Language:
+class Language(msgspec.Struct, frozen=True):
     """One toolchain as clients see it; `missing` lists what the host lacks for it."""
 
     id: str
@@ -64,8 +62,7 @@ class Language:
     missing: list[dict[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """What the routes show and do. The callables are asked at each request.
 
     `full` raises Busy when no run could start now; `draining` says whether the daemon stops; `converse` gives what
@@ -86,7 +83,7 @@ class Site:
     find_space: Callable[[str], Space]
     auth: Literal["keys", "open"] = "keys"
     body_size: int = 16 * 1024**2
-    proxies: Proxies = field(default_factory=lambda: Proxies(()))
+    proxies: Proxies = msgspec.field(default_factory=lambda: Proxies(()))
 
 
 def make_app(site: Site) -> ASGIApp:

@@ -3,9 +3,9 @@
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 import trio
 
 from runnerd.errors import Busy, NotFound, RunnerdError
@@ -50,8 +50,7 @@ ServeWebSocket = Callable[[ConnectionStream, Head], Awaitable[None]]
 """Serves one connection whose handshake `stream` replays. May raise RunnerdError before anything was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """Seconds and bytes; `connections` is how many may be open at a time. With `proxy_protocol`, trusted proxies begin
     by its header."""
 

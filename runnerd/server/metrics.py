@@ -1,17 +1,17 @@
 """Counts for operators, in Prometheus' text format."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+
+class Metric(msgspec.Struct, frozen=True):
     name: str
     kind: Literal["gauge", "counter"]
     help: str
     value: float
-    labels: dict[str, str] = field(default_factory=dict[str, str])
+    labels: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 def render(metrics: Iterable[Metric]) -> str:

@@ -3,9 +3,10 @@
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import unquote
+
+import msgspec
 
 from runnerd.errors import BadRequest, Forbidden, NotFound
 from runnerd.server.head import Head
@@ -28,8 +29,7 @@ class BadCapability(Forbidden):
     code = "bad_capability"
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(msgspec.Struct, frozen=True):
     """Where previews are. `host` is "" for the daemon's own names; with `wildcard` each port has a name below it."""
 
     scheme: Literal["", "http", "https"] = ""
@@ -43,8 +43,7 @@ class Base:
         return f"__Host-{COOKIE}" if self.scheme == "https" else COOKIE
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """What a request's address names, unchecked. `target` is what the server in the space is asked for; `prefix` was
     taken off before it, and is "" on a host of its own. `capabilities` came along: one in the address, or cookies."""
 

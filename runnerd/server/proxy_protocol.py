@@ -5,7 +5,8 @@ See https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt.
 
 import ipaddress
 import struct
-from dataclasses import dataclass
+
+import msgspec
 
 from runnerd.errors import BadRequest
 
@@ -32,8 +33,7 @@ class BadProxyHeader(BadRequest):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ProxyHeader:
+class ProxyHeader(msgspec.Struct, frozen=True):
     """`source` is the client's IP address; None when the proxy speaks for itself, or does not know. `size` in bytes."""
 
     source: str | None

@@ -3,7 +3,8 @@
 import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from runnerd.errors import OverQuota
 
@@ -14,10 +15,9 @@ SOON = 1.0
 """Seconds after which a client may ask again whose runs are all under way: nobody knows when one ends."""
 
 
-@dataclass(slots=True)
-class _Count:
+class _Count(msgspec.Struct):
     running: int = 0
-    starts: deque[float] = field(default_factory=deque[float])
+    starts: deque[float] = msgspec.field(default_factory=deque[float])
     """Their times, oldest first: those within the window, and some that are older."""
 
 

@@ -10,8 +10,8 @@ without a channel between two tasks, and a lock that is free is taken without a 
 import logging
 from collections.abc import Awaitable, Callable
 from contextvars import Context, copy_context
-from dataclasses import dataclass
 
+import msgspec
 import trio
 import wsproto
 from trio_websocket import ConnectionClosed, HandshakeError, WebSocketConnection
@@ -34,8 +34,7 @@ Hear = Callable[[Frame], Awaitable[bool]]
 """Takes one message; False when it wants no more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Keepalive:
+class Keepalive(msgspec.Struct, frozen=True):
     """Seconds between pings, and that a pong may take. The largest message is in bytes (characters of text)."""
 
     interval: float = 20.0

@@ -2,8 +2,9 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 Kind = Literal["create", "write", "rename", "delete"]
 
@@ -14,8 +15,7 @@ BATCH_MAX = 1000
 """Paths that one batch tells of. Whoever hears of more had better list the tree."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True):
     """A change; `to` is a renamed thing's path now."""
 
     change: Kind
@@ -23,8 +23,7 @@ class Told:
     to: str | None = None
 
 
-@dataclass(slots=True)
-class _Mine:
+class _Mine(msgspec.Struct):
     """What a member makes of a path: it is there afterwards, or gone with all below it."""
 
     there: bool
@@ -101,8 +100,7 @@ class Mine:
         self._filled = {path: done for path, done in self._filled.items() if not done}
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     """`new`: it was not there before; `there`: it is now; `direct`: it was written to by name, as members never do."""
 
     new: bool

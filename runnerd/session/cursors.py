@@ -6,7 +6,6 @@ even to say that it is gone, as Yjs does on behalf of whoever was silent for 30 
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,8 +25,7 @@ _clock = itertools.count(1)
 one, across all documents and connections."""
 
 
-@dataclass(frozen=True, slots=True)
-class Cursor:
+class Cursor(msgspec.Struct, frozen=True):
     client: int
     clock: int
     state: str

@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from runnerd.errors import RunnerdError
@@ -20,15 +20,13 @@ OVERHEAD = 64
 """What an update weighs beside its bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """An update in Yjs's format."""
 
     update: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
+class Shown(msgspec.Struct, frozen=True):
     cursors: Sequence[Cursor]
 
 

@@ -1,10 +1,10 @@
 """HTTP requests to what listens in a box, over connections that its init makes."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import h11
+import msgspec
 import trio
 
 from runnerd.errors import BadRequest, InitRefused, RunnerdError, TooLarge
@@ -29,8 +29,7 @@ class NoAnswer(RunnerdError):
     code, status = "no_answer", 502
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """One request to a port of the box. `target` begins with a slash; `authority` is HOST:PORT for the header."""
 
     method: str
@@ -42,8 +41,7 @@ class Request:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """What came before the body."""
 
     status: int

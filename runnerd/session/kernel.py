@@ -4,8 +4,8 @@ import errno
 import math
 import socket
 from contextlib import AsyncExitStack
-from dataclasses import replace
 
+import msgspec
 import trio
 
 from runnerd.errors import BadRequest, BoxError, Busy, InitRefused, KernelDied, RunnerdError
@@ -64,7 +64,7 @@ class Kernel:
         self._host = host
         self._idle = idle
         # Time, CPU and output are limits of each run; idle time that between runs.
-        self._spec = replace(spec, limits=replace(spec.limits, cpu=0.0))
+        self._spec = msgspec.structs.replace(spec, limits=msgspec.structs.replace(spec.limits, cpu=0.0))
         self._run: KernelRun | None = None
         self._free = trio.Event()
         self._up = trio.Event()
@@ -84,7 +84,7 @@ class Kernel:
         named = {path or self.toolchain.source: data for path, data in run.files.items()}
         main = self.toolchain.main(named, run.main)
         self.runs += 1
-        spec = replace(self._spec, limits=limits)
+        spec = msgspec.structs.replace(self._spec, limits=limits)
         code = Code(self.runs, named[main], main, run.stdin)
         self._run = KernelRun(id, spec, run, self, code, asked=asked)
         self._free = trio.Event()

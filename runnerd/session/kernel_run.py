@@ -1,8 +1,8 @@
 """One piece of code in a kernel: a session whose box and process were there before, and stay."""
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from runnerd.errors import BrokenBox, InitRefused, KernelDied, RunnerdError
@@ -24,8 +24,7 @@ GRACE_SECONDS = 0.5
 LOST = "the session's variables are lost"
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(msgspec.Struct, frozen=True):
     """What a driver is given, as its kernel's `number`th run: the source, its name, and the whole input if that is
     known. `stdin` None: the terminal."""
 
@@ -42,7 +41,7 @@ class KernelRun(Session):
     """
 
     def __init__(self, id: str, spec: BoxSpec, run: Run, kernel: "Kernel", code: Code, *, asked: float) -> None:
-        own = replace(run, mode=kernel.mode, stdin=None)
+        own = msgspec.structs.replace(run, mode=kernel.mode, stdin=None)
         super().__init__(id, spec, own, asked=asked)
         self._kernel, self._code = kernel, code
         self._early_end = code.stdin is not None  # it is the driver that feeds it
@@ -132,7 +131,7 @@ class KernelRun(Session):
                     self._decide(Verdict(Outcome.EXITED, code=code))
         elif gone is not None:
             assert self._exit is not None
-            self._judge(inside.box, replace(gone, cpu=self._exit.cpu), Outcome.EXITED)
+            self._judge(inside.box, msgspec.structs.replace(gone, cpu=self._exit.cpu), Outcome.EXITED)
         else:
             self._box_over(inside.box)
 

@@ -2,9 +2,9 @@
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import trio
 
 from runnerd.errors import RunnerdError
@@ -20,18 +20,15 @@ PROGRAMS_MAX = 16
 Change = Literal["project", "create", "write", "rename", "delete", "upload"]
 
 
-@dataclass(frozen=True, slots=True)
-class Came:
+class Came(msgspec.Struct, frozen=True):
     who: "Member"
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     who: "Member"
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """What `who` did to `path`, a program when that is None; `to` is a renamed thing's path now."""
 
     who: "Member | None"
@@ -40,36 +37,31 @@ class Changed:
     to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """A program has opened this TCP port, or closed it."""
 
     port: int
     open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A text of this member's own could not be written."""
 
     error: RunnerdError
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(msgspec.Struct, frozen=True):
     """There was too much news."""
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """The space is about to end, in `seconds`; or, without these, something in it is as the message says."""
 
     message: str
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Over:
+class Over(msgspec.Struct, frozen=True):
     """The space has ended, and that is the last of the news."""
 
     error: RunnerdError

@@ -1,15 +1,15 @@
 """How one text became another, as few and small edits, so that cursors in it stay where they were. Pure."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
+
+import msgspec
 
 PRODUCT_MAX = 250_000
 """Lines of the one times lines of the other that are compared: what differs in more is replaced as a whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(msgspec.Struct, frozen=True):
     """At byte `at` of the old text in UTF-8, `remove` bytes go and `insert` comes."""
 
     at: int

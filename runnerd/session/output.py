@@ -1,8 +1,9 @@
 """An append-only log of a session's output, with absolute byte offsets over all channels together. No I/O."""
 
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 OutputChannel = Literal["stdout", "stderr"]
 
@@ -15,8 +16,7 @@ _OWN_BLOCK = 16 * 1024
 """Appends from this size on are kept as they came: no copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """Consecutive bytes of one channel; `offset` is where the first of them is in the whole log."""
 
     channel: OutputChannel

@@ -4,9 +4,9 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import trio
 
 from runnerd.config import Config, Profile
@@ -36,8 +36,7 @@ RELIEF = 0.5
 """Seconds after which a run that waits for the host's pressure to fall looks again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(msgspec.Struct, frozen=True):
     """Counts: boxes alive and allowed, runs that wait for one, sessions started and ended (by outcome) so far, compile
     steps that were spared and that were not."""
 

@@ -1,7 +1,8 @@
 """What a session is asked to run, and what it was granted. Values only."""
 
 import math
-from dataclasses import dataclass, field, fields, replace
+
+import msgspec
 
 from runnerd.config import Profile
 from runnerd.errors import BadRequest
@@ -12,8 +13,7 @@ PATH = "/opt/runnerd/bin:/usr/local/bin:/usr/bin:/bin"
 _TERM: dict[Mode, str] = {"terminal": "xterm-256color", "split": "dumb", "pipes": "dumb"}
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """`files` by a language's toolchain, or `argv` as it is when given (then `language` may be "").
 
     `stdin`, when given, is fed to the program and its input then closed. `limits` are wishes by the names of Limits:
@@ -21,15 +21,15 @@ class Run:
     """
 
     language: str = ""
-    files: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    files: dict[str, bytes] = msgspec.field(default_factory=dict[str, bytes])
     main: str | None = None
     args: tuple[str, ...] = ()
     argv: tuple[str, ...] | None = None
-    env: dict[str, str] = field(default_factory=dict[str, str])
+    env: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     mode: Mode = "terminal"
-    window: Window = field(default_factory=Window)
+    window: Window = msgspec.field(default_factory=Window)
     stdin: bytes | None = None
-    limits: dict[str, float] = field(default_factory=dict[str, float])
+    limits: dict[str, float] = msgspec.field(default_factory=dict[str, float])
 
 
 def check(run: Run) -> None:
@@ -65,7 +65,7 @@ def grant(profile: Profile, wishes: dict[str, float], toolchain: Toolchain | Non
 
     Raises BadRequest for a wish that names no limit, or is not positive.
     """
-    names = [limit.name for limit in fields(Limits)]
+    names = Limits.__struct_fields__
     limits = Limits(**{name: getattr(profile, name) for name in names})
     granted: dict[str, float] = {}
     for name, wish in wishes.items():
@@ -80,4 +80,4 @@ def grant(profile: Profile, wishes: dict[str, float], toolchain: Toolchain | Non
         for name, least in toolchain.raises.items():
             have: float = granted[name] if name in granted else getattr(limits, name)
             granted[name] = max(have, least) if have else have
-    return replace(limits, **granted)  # type: ignore[arg-type]
+    return msgspec.structs.replace(limits, **granted)  # type: ignore[arg-type]

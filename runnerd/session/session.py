@@ -2,8 +2,8 @@
 
 import math
 import signal
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from runnerd.errors import BadRequest, BoxError, BrokenBox
@@ -30,8 +30,7 @@ _MESSAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Stay:
+class Stay(msgspec.Struct, frozen=True):
     """What becomes of a session without its client, in seconds: how long its program waits for a first viewer before it
     starts, how long it goes on after the last one left, and how long its end can still be found."""
 
@@ -40,8 +39,7 @@ class Stay:
     linger: float = 0.0
 
 
-@dataclass(slots=True)
-class Verdict:
+class Verdict(msgspec.Struct):
     """How the session ends; the first one counts."""
 
     outcome: Outcome

@@ -4,8 +4,8 @@ import math
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 
+import msgspec
 import trio
 
 from runnerd.errors import BoxError, BrokenBox, InitRefused
@@ -27,8 +27,7 @@ KILL_SECONDS = 5.0
 """A program that was killed ends within that; else its box does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
+class Site(msgspec.Struct, frozen=True):
     """Where the programs of a space run: its box, what they may use, and their variables. `settled` is awaited before
     each starts: what was written to the tree before is there then."""
 

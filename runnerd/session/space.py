@@ -5,10 +5,10 @@ import math
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from runnerd.config import Spaces as Settings
@@ -61,8 +61,7 @@ class SpaceEnded(RunnerdError):
     code, status, close = "space_ended", 410, 4410
 
 
-@dataclass(frozen=True, slots=True)
-class SpaceStatus:
+class SpaceStatus(msgspec.Struct, frozen=True):
     """Counts of members, of programs in the shared terminal and of other terminals; `memory` in bytes (the most so far)
     and `cpu` in seconds of its box; `age`, and `idle` since anybody or anything did something, in seconds."""
 
@@ -101,7 +100,7 @@ class Space:
         self._open, self._settings, self._env, self._watches = open, settings, env, watches
         limits = spec.limits
         self._wall, self._idle = limits.wall or math.inf, limits.idle or math.inf
-        self._spec = replace(spec, limits=replace(limits, wall=0.0, idle=0.0))
+        self._spec = msgspec.structs.replace(spec, limits=msgspec.structs.replace(limits, wall=0.0, idle=0.0))
         self._life = trio.CancelScope()
         self._up = trio.Event()
         self._stirred = trio.Event()

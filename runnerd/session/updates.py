@@ -5,7 +5,8 @@ have no place in a file, and depths and sizes that the library might not survive
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from runnerd.errors import BadRequest, TooLarge
 from runnerd.lib0 import Reader
@@ -22,13 +23,12 @@ _GC, _DELETED, _STRING, _SKIP = 0, 1, 4, 10
 _ORIGIN, _RIGHT = 0x80, 0x40
 
 
-@dataclass(slots=True)
-class Shape:
+class Shape(msgspec.Struct):
     """`ranges`: which clocks of which client it brings, from and to. `needs`: up to which clock of which client it
     speaks of what must be there. `whole`: without a gap inside. `weight`: its structs and deleted ranges."""
 
-    ranges: dict[int, tuple[int, int]] = field(default_factory=dict[int, tuple[int, int]])
-    needs: dict[int, int] = field(default_factory=dict[int, int])
+    ranges: dict[int, tuple[int, int]] = msgspec.field(default_factory=dict[int, tuple[int, int]])
+    needs: dict[int, int] = msgspec.field(default_factory=dict[int, int])
     whole: bool = True
     weight: int = 0
 

@@ -3,9 +3,9 @@
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
 import trio
 
 from runnerd.sandbox.spec import Mode, Outcome, Usage, Window
@@ -39,8 +39,7 @@ MARKS = 64
 """State changes kept for viewers that are behind or come later."""
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """The first process runs. `timings` in milliseconds since the start was asked: box, program."""
 
     session: str
@@ -49,29 +48,25 @@ class Started:
     timings: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
+class StateChange(msgspec.Struct, frozen=True):
     """`running` or `waiting` (for input); the other states are told by Started and Ended."""
 
     state: State
 
 
-@dataclass(frozen=True, slots=True)
-class Resized:
+class Resized(msgspec.Struct, frozen=True):
     """The terminal is so large from here on."""
 
     window: Window
 
 
-@dataclass(frozen=True, slots=True)
-class Skipped:
+class Skipped(msgspec.Struct, frozen=True):
     """So many bytes of output are not shown to this viewer: it was behind when the program was interrupted."""
 
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The last event. `code` when a program exited, `signal` (without SIG) when one ended it, `message` for people.
 
     `timings` in milliseconds since the start was asked: box, compile, program, output (the first), end.

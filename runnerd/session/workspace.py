@@ -4,9 +4,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 
+import msgspec
 import trio
 
 from runnerd.errors import BadRequest, BoxError, InitRefused, RunnerdError, TooLarge
@@ -34,8 +34,7 @@ Told = Callable[[RunnerdError | None], None]
 """Hears what became of a text: None when it was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(msgspec.Struct, frozen=True):
     data: bytes
     told: Told
 

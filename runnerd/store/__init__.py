@@ -1,10 +1,9 @@
 """Keys and their credits, as values. `runnerd.store.database` keeps them; import that late: it loads slowly."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Rules:
+class Rules(msgspec.Struct, frozen=True):
     """What a key may do. None: as the configuration's `[quota.key]` says; a number of 0: without limit."""
 
     profiles: tuple[str, ...] | None = None
@@ -13,8 +12,7 @@ class Rules:
     runs_per_minute: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StoredKey:
+class StoredKey(msgspec.Struct, frozen=True):
     """A key as the store knows it. `created` is seconds since the epoch, `digest` SHA-256 of the secret (32 bytes)."""
 
     public_key: str
@@ -23,11 +21,13 @@ class StoredKey:
     created: float
     revoked: bool
     rules: Rules = Rules()
-    digest: bytes = field(default=b"", repr=False)
+    digest: bytes = b""
+
+    def __repr__(self) -> str:  # a log needs no digest
+        return f"StoredKey({self.public_key!r})"
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+class NewKey(msgspec.Struct, frozen=True):
     """A key as it is made or rotated: the only time that its secret is known."""
 
     public_key: str
@@ -35,8 +35,7 @@ class NewKey:
     credits: int
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One line of a key's ledger. `subject` is the run or space it was for, `time` seconds since the epoch."""
 
     id: int
@@ -46,8 +45,7 @@ class Entry:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class Debit:
+class Debit(msgspec.Struct, frozen=True):
     """Credits that were taken, and what remained. `id` names the ledger's entry."""
 
     id: int

@@ -7,11 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from runnerd.sandbox.box import Box, open_box
 from runnerd.sandbox.host import MASKED, Host

@@ -8,11 +8,11 @@ import shlex
 import socket
 import tempfile
 from collections.abc import Generator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from runnerd import filters, toolchains
 from runnerd.filters import Rule

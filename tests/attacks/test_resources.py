@@ -8,11 +8,11 @@ import errno
 import os
 import subprocess
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from runnerd.sandbox import seccomp
 from runnerd.sandbox.box import open_box

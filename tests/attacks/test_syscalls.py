@@ -1,10 +1,10 @@
 """System calls that would lead out of a box. Each is tried with the filters, and as a control without them."""
 
 import subprocess
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from runnerd.sandbox import seccomp
 from runnerd.sandbox.host import Host

@@ -1,5 +1,6 @@
 """A box by bubblewrap alone, for what is looked at from outside: namespaces and tmpfs mounts, no init and no filter."""
 
+import errno
 import json
 import os
 import pty
@@ -11,9 +12,13 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 
+from runnerd import toolchains
 from runnerd.sandbox.handles import Handles
 
 PATIENCE = 30.0
+
+BINDS = tuple(bind for toolchain in toolchains.load().all() for bind in toolchain.binds)
+"""What toolchains have that is not Debian's: source on the host, target in a box."""
 
 _LAUNCHER = """
 import fcntl, os, socket, sys, termios
@@ -47,7 +52,11 @@ class PlainBox:
         while wanted not in self._seen:
             ready, _, _ = select.select([self._source], [], [], max(0.0, deadline - time.monotonic()))
             assert ready, f"{wanted!r} did not come, but {self._seen!r}"
-            data = os.read(self._source, 65536)
+            try:
+                data = os.read(self._source, 65536)
+            except OSError as problem:  # what a terminal says once nobody has it
+                assert problem.errno == errno.EIO
+                data = b""
             assert data, f"the program ended before {wanted!r}: {self._seen!r}"
             self._seen += data
         self._seen = self._seen.partition(wanted)[2]
@@ -66,7 +75,8 @@ def plain_box(argv: Sequence[str], *, terminal: bool = False, size: int = 256_00
         master, slave = pty.openpty() if terminal else os.pipe()
         stack.callback(os.close, master)
         mounts = [word for place in ("/work", "/tmp", "/dev/shm") for word in ("--size", str(size), "--tmpfs", place)]
-        system = [word for place in ("/usr", "/etc", "/opt") for word in ("--ro-bind-try", place, place)]
+        system = [word for place in ("/usr", "/etc") for word in ("--ro-bind-try", place, place)]
+        system += [word for bind in BINDS for word in ("--ro-bind", *bind)]
         system += [word for name in ("bin", "lib", "lib64") for word in ("--symlink", f"usr/{name}", f"/{name}")]
         process = subprocess.Popen(
             [

@@ -3,11 +3,11 @@
 import errno
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
 
 from runnerd.errors import BoxError, BrokenBox, InitRefused
 from runnerd.sandbox.box import open_box

@@ -1,11 +1,11 @@
 """What toolchains have prepared: made in a box, shown to boxes, and left aside when it no longer fits."""
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from runnerd import toolchains
 from runnerd.errors import BoxError, SetupError

@@ -1,8 +1,8 @@
 import resource
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from runnerd.sandbox.rlimits import rlimits, within
 from runnerd.sandbox.spec import Limits, MiB

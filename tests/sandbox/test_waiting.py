@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from runnerd.sandbox import procfs, waiting
 from runnerd.sandbox.waiting import listed, parse_syscall, polled, selected, waits_for_input
-from tests.sandbox.plainbox import PATIENCE, PlainBox, plain_box
+from runnerd.toolchains import on_host
+from tests.sandbox.plainbox import BINDS, PATIENCE, PlainBox, plain_box
 
 INPUT = "import sys; sys.stdout.write('ready\\n'); sys.stdout.flush(); "
 C_SCANF = (
@@ -75,14 +76,14 @@ WAITERS = {
     "less": (["less", "/etc/services"], b"tcpmux"),
     "vim": (["vim", "-u", "NONE", "/etc/services"], b"tcpmux"),
     "top": (["top", "-d", "100"], b"PID"),
-    "node's readline": (["node", "-e", NODE], b"ready?"),
+    "node's readline": (["/opt/node/bin/node", "-e", NODE], b"ready?"),
 }
 
 
 @pytest.mark.parametrize("name", WAITERS)
 def test_waits(name: str) -> None:
     argv, shown = WAITERS[name]
-    if shutil.which(argv[0]) is None:
+    if shutil.which(on_host(argv[0], BINDS)) is None:
         pytest.skip(f"no {argv[0]} here")
     with plain_box(argv, terminal=True) as box:
         box.read_until(shown)

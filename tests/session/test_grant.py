@@ -1,9 +1,9 @@
 """What a run may ask for, and what it is granted."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from runnerd import toolchains
 from runnerd.config import Profile

@@ -6,12 +6,12 @@ Each program is compiled and run with what is prepared and without, and all that
 import re
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 import trio
+from msgspec.structs import replace
 
 from runnerd import toolchains
 from runnerd.config import Config

@@ -3,12 +3,12 @@
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from runnerd import toolchains
 from runnerd.config import Boxes, Config, Profile

@@ -7,13 +7,13 @@ import tty
 import weakref
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
 import pytest
 import trio
 import trio.testing
+from msgspec.structs import replace
 
 from runnerd.errors import BadRequest, BoxError, BrokenBox, InitRefused, SetupError
 from runnerd.sandbox.host import Host

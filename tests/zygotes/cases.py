@@ -15,10 +15,11 @@ import os
 import re
 import signal
 import tomllib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import trio
+from msgspec.structs import replace
 
 from runnerd import toolchains
 from runnerd.sandbox import procfs

@@ -1,8 +1,9 @@
 """Command and Event values of protocol 002, `spaces`: what a member asks, and what it is told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Literal
+
+import msgspec
 
 PROFILE = "space"
 PATH = "/ws/spaces/"
@@ -13,8 +14,7 @@ Change = Literal["project", "create", "write", "rename", "delete", "upload"]
 # --- commands --------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Init:
+class Init(msgspec.Struct, frozen=True):
     """`key` is PUBLIC:SECRET, None when none was given."""
 
     key: str | None
@@ -22,8 +22,7 @@ class Init:
     color: str
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """`key` is needed by nobody, and shows who comes back as the host."""
 
     join: str
@@ -32,77 +31,65 @@ class Join:
     key: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Revoke:
+class Revoke(msgspec.Struct, frozen=True):
     """The join key is good no more; the host gets another one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Project:
+class Project(msgspec.Struct, frozen=True):
     """Paths here and below are relative to the work tree: checked, without "." and doubled slashes."""
 
     folders: tuple[str, ...]
     files: dict[str, bytes]
 
 
-@dataclass(frozen=True, slots=True)
-class Create:
+class Create(msgspec.Struct, frozen=True):
     path: str
     folder: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     path: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(msgspec.Struct, frozen=True):
     """`name` is the new base name: a thing stays in its folder."""
 
     path: str
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Delete:
+class Delete(msgspec.Struct, frozen=True):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True):
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(msgspec.Struct, frozen=True):
     """`path` "" is the work tree itself."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Shell:
+class Shell(msgspec.Struct, frozen=True):
     """A command line; or, while a program runs, a line of its input."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Press:
+class Press(msgspec.Struct, frozen=True):
     """A key as a terminal sends it."""
 
     key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """The program that runs, with all that it has started."""
 
 
-@dataclass(frozen=True, slots=True)
-class Curl:
+class Curl(msgspec.Struct, frozen=True):
     """An HTTP request to a port of the space."""
 
     method: str
@@ -111,8 +98,7 @@ class Curl:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Preview:
+class Preview(msgspec.Struct, frozen=True):
     """Where a browser finds what listens on a port of the space."""
 
     port: int
@@ -140,23 +126,20 @@ Command = (
 # --- events ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Person:
+class Person(msgspec.Struct, frozen=True):
     user: str
     color: str
     host: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Made:
+class Made(msgspec.Struct, frozen=True):
     """`credits` are what the key has left, None where no key is needed."""
 
     join: str
     credits: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(msgspec.Struct, frozen=True):
     """To one who has joined: the name it goes by, and who is there, itself among them."""
 
     join: str
@@ -164,30 +147,25 @@ class Welcome:
     members: Sequence[Person]
 
 
-@dataclass(frozen=True, slots=True)
-class Came:
+class Came(msgspec.Struct, frozen=True):
     who: Person
     members: Sequence[Person]
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(msgspec.Struct, frozen=True):
     who: Person
     members: Sequence[Person]
 
 
-@dataclass(frozen=True, slots=True)
-class NewKey:
+class NewKey(msgspec.Struct, frozen=True):
     join: str
 
 
-@dataclass(frozen=True, slots=True)
-class ProjectMade:
+class ProjectMade(msgspec.Struct, frozen=True):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """What another member did, or a program (None); `to` is a renamed thing's path now."""
 
     user: str | None
@@ -196,37 +174,32 @@ class Changed:
     to: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
+class Listening(msgspec.Struct, frozen=True):
     """A program has opened this TCP port, or closed it."""
 
     port: int
     open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Missed:
+class Missed(msgspec.Struct, frozen=True):
     """There was more news than the client took: it should list the tree anew."""
 
     members: Sequence[Person]
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
+class Warned(msgspec.Struct, frozen=True):
     """`seconds` until the space ends, unless somebody does something about it; None: it may go on."""
 
     message: str
     seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
+class Content(msgspec.Struct, frozen=True):
     path: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(msgspec.Struct, frozen=True):
     """One name in a folder: size in bytes, mtime in seconds since the epoch."""
 
     name: str
@@ -235,32 +208,28 @@ class Item:
     mtime: int
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(msgspec.Struct, frozen=True):
     """`more`: there are more names than are told."""
 
     path: str
-    items: Sequence[Item] = field(default_factory=list[Item])
+    items: Sequence[Item] = msgspec.field(default_factory=list[Item])
     more: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(msgspec.Struct, frozen=True):
     """A part of what `curl` gets: text that is never torn within a character."""
 
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Fetched:
+class Fetched(msgspec.Struct, frozen=True):
     """All chunks have been told. Of headers that came more than once the values are joined by commas."""
 
     status: int
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Previewed:
+class Previewed(msgspec.Struct, frozen=True):
     """`url` is whole, or a path on the server that the member speaks to; good for `seconds`."""
 
     port: int
