@@ -26,7 +26,7 @@ from runnerd.protocols import (
     visits,
 )
 from runnerd.protocols.fields import Fields, control
-from runnerd.protocols.spaces import Person
+from runnerd.protocols.spaces import Person, Warned
 
 PATH = "/api/v1/terminal"
 SUBPROTOCOL = "runnerd.v1"
@@ -195,7 +195,7 @@ def _visit_frame(event: visits.Event) -> Frame:
             return _frame("detached", stream=stream)
         case visits.Resized(stream, rows, cols):
             return _frame("size", stream=stream, rows=rows, cols=cols)
-        case visits.Warned(message, seconds):
+        case Warned(message, seconds):
             return _frame("warning", message=message, **({} if seconds is None else {"seconds": seconds}))
 
 

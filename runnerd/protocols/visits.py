@@ -5,7 +5,7 @@ from typing import Literal
 
 import msgspec
 
-from runnerd.protocols.spaces import Person
+from runnerd.protocols.spaces import Person, Warned
 
 # --- commands --------------------------------------------------------------------------------------------------
 
@@ -113,13 +113,6 @@ class Resized(msgspec.Struct, frozen=True):
     stream: int
     rows: int
     cols: int
-
-
-class Warned(msgspec.Struct, frozen=True):
-    """`seconds` until the space ends, unless somebody does something about it; None for what has no time."""
-
-    message: str
-    seconds: float | None
 
 
 Event = Entered | MembersChanged | Terminals | Attached | Detached | Resized | Warned

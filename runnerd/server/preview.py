@@ -62,7 +62,7 @@ class Previews:
         if len(self._known) > REMEMBERED:
             del self._known[next(iter(self._known))]
         expires = int(self._clock() + self._settings.valid)
-        return address.address(self._base, space.secret, space.id, port, expires), self._settings.valid
+        return address.address(self._base, space.join_key.secret, space.id, port, expires), self._settings.valid
 
     def claims(self, head: Head) -> bool:
         """Whether `serve` is for this request."""
@@ -78,7 +78,7 @@ class Previews:
             raise MethodNotAllowed(f"{head.method} is not for previews")
         place = address.find(self._base, head)
         space = self._find(place.space)
-        capability, expires = address.verify(space.secret, place, self._clock())
+        capability, expires = address.verify(space.join_key.secret, place, self._clock())
         headers.check(head, place)
         if place.prefix and is_preflight(head):
             await self._say(stream, place, 204, headers.preflight(head))

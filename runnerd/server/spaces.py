@@ -108,7 +108,7 @@ class SpaceConversation:
         self._refuse_twice()
         space, credits = await self._admission.open_space(await self._client(command.key))
         member = self._come_in(space, command.user, command.color, host=True)
-        await self._tell(wire.Made(space.key, credits))
+        await self._tell(wire.Made(space.join_key.text, credits))
         self._attend(member)
 
     async def _join(self, command: wire.Join) -> None:
@@ -118,7 +118,7 @@ class SpaceConversation:
         client = await self._client(command.key) if command.key is not None else None
         host = client is not None and client.key is not None and client.key.public_key == space.owner
         member = self._come_in(space, command.user, command.color, host=host)
-        await self._tell(wire.Welcome(space.key, _person(member), _people(space)))
+        await self._tell(wire.Welcome(space.join_key.text, _person(member), _people(space)))
         self._attend(member)
 
     def _refuse_twice(self) -> None:
@@ -148,7 +148,7 @@ class SpaceConversation:
     async def _revoke(self, space: Space, member: Member) -> None:
         if not member.host:
             raise Forbidden("only the host of this space may revoke its join key")
-        await self._tell(wire.NewKey(space.renew_key()))
+        await self._tell(wire.NewKey(space.join_key.renew()))
 
     # --- files -----------------------------------------------------------------------------------------------------
 

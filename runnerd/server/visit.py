@@ -6,7 +6,7 @@ import trio
 
 from runnerd.errors import BadRequest
 from runnerd.protocols import Failed, visits
-from runnerd.protocols.spaces import Person
+from runnerd.protocols.spaces import Person, Warned
 from runnerd.sandbox.spec import Window
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client
@@ -105,7 +105,7 @@ def _event_of(news: members.News, space: Space) -> visits.Event | Failed | None:
         case members.Left(who):
             return visits.MembersChanged(_person(who), "left", _people(space))
         case members.Warned(message, seconds):
-            return visits.Warned(message, seconds)
+            return Warned(message, seconds)
         case members.Over(error):
             return Failed(None, told(error))
         case _:

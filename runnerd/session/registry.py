@@ -10,7 +10,7 @@ import msgspec
 import trio
 
 from runnerd.config import Config, Profile
-from runnerd.errors import BadRequest, Busy, NotFound, UnknownLanguage
+from runnerd.errors import BadRequest, NotFound, UnknownLanguage
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.pool import Kind, Pool, Stock, cold
@@ -21,6 +21,7 @@ from runnerd.session.compiled import Spared, is_volatile, key, made_by
 from runnerd.session.kernel import Kernel, Kernels
 from runnerd.session.kinds import kind_for
 from runnerd.session.observer import Watches
+from runnerd.session.places import Places
 from runnerd.session.run import Run, check, environment, grant
 from runnerd.session.session import Session, Stay
 from runnerd.session.shell import tools
@@ -31,9 +32,6 @@ log = logging.getLogger("runnerd.session")
 
 EVERYBODY = ""
 """The owner of what is kept for all."""
-
-RELIEF = 0.5
-"""Seconds after which a run that waits for the host's pressure to fall looks again."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -73,15 +71,10 @@ class Registry:
         self._watches = Watches()
         self._kernels: set[Kernel] = set()
         self._host, self._toolchains, self._config, self._nursery = host, toolchains, config, nursery
-        self._pressed = pressed
+        self._places = Places(config, pressed)
         self._pool = pool
         self._cache = Cache(host.state / "cache" / "compiled", config.cache.size) if host.state is not None else None
         self._keep_ahead()
-        self._boxes = trio.CapacityLimiter(config.boxes.max)
-        self._queue: set[trio.CancelScope] = set()
-        self._door = trio.StrictFIFOLock()
-        self._draining = False
-        self._empty = trio.lowlevel.ParkingLot()
         self._started = 0
         self._ended: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
 
@@ -118,12 +111,12 @@ class Registry:
         spec = self._spec(chosen, run, toolchain)
         session_id = session_id or self.new_id()
         asked = trio.current_time()
-        await self._admit(session_id)
+        await self._places.take(session_id)
         kind = kind_for(toolchain, spec, profile, run)
         spared = self._spared(toolchain, run, plan, spec.work, owner)
         opening = self._opening(kind, run)
         session = BoxRun(session_id, opening, spec, run, plan, asked=asked, stay=stay, spared=spared)
-        self._begin(session, self._leave)
+        self._begin(session, self._places.give_back)
         return session
 
     async def _start_in(self, kernels: Kernels, run: Run, profile: Profile, session_id: str) -> Session:
@@ -131,7 +124,7 @@ class Registry:
         if toolchain is None or toolchain.kernel is None or run.argv is not None:
             able = ", ".join(one.id for one in self._toolchains.all() if one.kernel is not None)
             raise BadRequest("a session cannot keep the variables of this program", hint=f"languages that can: {able}")
-        self._refuse_when_draining()
+        self._places.refuse_when_closed()
         limits = grant(profile, run.limits, toolchain)
         asked = trio.current_time()
         kernel = kernels.find(toolchain.id)
@@ -143,7 +136,7 @@ class Registry:
             session = kernel.take(session_id, run, limits, asked)
             kernels.add(kernel)
             try:
-                await self._admit(kernel.id)
+                await self._places.take(kernel.id)
             except BaseException:
                 kernels.discard(kernel)
                 raise
@@ -160,7 +153,7 @@ class Registry:
         """
         binds, env = tools(self._toolchains)
         spec = self._host.spec(grant(self.profile(profile), {}, None), binds=binds)
-        await self._admit(space_id)
+        await self._places.take(space_id)
         space = Space(
             space_id, partial(open_box, self._host, spec), spec, self._config.spaces, owner, env, self._watches
         )
@@ -216,7 +209,7 @@ class Registry:
     def adopt(self, config: Config) -> None:
         """Admit and limit new runs by `config` from now on; those that live keep what they were granted."""
         self._config = config
-        self._boxes.total_tokens = config.boxes.max
+        self._places.adopt(config)
         if self._cache is not None:
             self._cache.size = config.cache.size
         if self._pool is not None:
@@ -225,12 +218,12 @@ class Registry:
 
     def status(self) -> Status:
         return Status(
-            boxes=self._boxes.borrowed_tokens,
+            boxes=self._places.taken,
             boxes_max=self._config.boxes.max,
-            queued=len(self._queue),
+            queued=self._places.waiting,
             started=self._started,
             ended=dict(self._ended),
-            draining=self._draining,
+            draining=self._places.closed,
             spared=self._cache.hits if self._cache is not None else 0,
             compiled=self._cache.misses if self._cache is not None else 0,
             stocks=self._pool.stocks() if self._pool is not None else (),
@@ -239,26 +232,20 @@ class Registry:
     async def drain(self, deadline: float) -> None:
         """Let nobody in any more, wait up to `deadline` seconds for sessions to end, then end them. Returns when no
         box is left."""
-        self._draining = True
-        for waiting in self._queue:
-            waiting.cancel()
+        self._places.close()
         for kernel in self._kernels:
             kernel.retire()
         for space in self.spaces:
             space.retire()
         with trio.move_on_after(deadline):
-            await self._until_empty()
+            await self._places.until_empty()
         for session in self.sessions.values():
             session.kill("the daemon stops")
         for kernel in self._kernels:
             kernel.end("the daemon stops")
         for space in self.spaces:
             space.kill("the daemon stops")
-        await self._until_empty()
-
-    async def _until_empty(self) -> None:
-        while self._boxes.borrowed_tokens:
-            await self._empty.park()
+        await self._places.until_empty()
 
     def _spec(self, profile: Profile, run: Run, toolchain: Toolchain | None) -> BoxSpec:
         binds = self._host.binds(toolchain)
@@ -297,56 +284,6 @@ class Registry:
             )
         return toolchain
 
-    async def _admit(self, session_id: str) -> None:
-        """Take one of the places, waiting for a while when there are others before, no place is free or the host is
-        under pressure."""
-        boxes = self._config.boxes
-        self._refuse_when_draining()
-        pressed = self._pressed()
-        if not pressed and not self._queue:
-            try:
-                self._boxes.acquire_on_behalf_of_nowait(session_id)
-                return
-            except trio.WouldBlock:
-                pass
-        if len(self._queue) >= boxes.queue:
-            why = pressed or f"all {boxes.max} boxes are taken"
-            raise Busy(f"{why}, and {len(self._queue)} runs wait", retry_after=boxes.queue_wait or 1)
-        with trio.move_on_after(boxes.queue_wait) as patience:
-            self._queue.add(patience)
-            try:
-                await self._wait_for_place(session_id)
-            finally:
-                self._queue.discard(patience)
-        if patience.cancelled_caught:
-            self._refuse_when_draining()
-            waited = f"within {boxes.queue_wait:g} s"
-            pressed = self._pressed()
-            why = f"{pressed}, and was not relieved {waited}" if pressed else f"no box became free {waited}"
-            raise Busy(why, retry_after=boxes.queue_wait or 1)
-        if self._draining:
-            self._leave(session_id)
-            self._refuse_when_draining()
-
-    async def _wait_for_place(self, session_id: str) -> None:
-        """In order of arrival. A place that comes free under pressure is kept for whoever waits first."""
-        async with self._door:
-            await self._boxes.acquire_on_behalf_of(session_id)
-            try:
-                while self._pressed():  # noqa: ASYNC110  the kernel tells nobody
-                    await trio.sleep(RELIEF)
-            except BaseException:
-                self._leave(session_id)
-                raise
-
-    def _refuse_when_draining(self) -> None:
-        if self._draining:
-            raise Busy("the daemon is stopping", retry_after=self._config.drain.seconds or 1)
-
-    def _leave(self, session_id: str) -> None:
-        self._boxes.release_on_behalf_of(session_id)
-        self._empty.unpark_all()
-
     def _begin(self, session: Session, leave: Callable[[str], None]) -> None:
         self.sessions[session.id] = session
         self._started += 1
@@ -359,7 +296,7 @@ class Registry:
             log.exception("kernel failed unexpectedly", extra={"kernel": kernel.id, "language": kernel.toolchain.id})
         finally:
             self._kernels.discard(kernel)
-            self._leave(kernel.id)
+            self._places.give_back(kernel.id)
         log.info("kernel ended", extra={"kernel": kernel.id, "language": kernel.toolchain.id, "reason": kernel.died})
 
     async def _serve_space(self, space: Space) -> None:
@@ -371,7 +308,7 @@ class Registry:
             self.spaces.discard(space)
             if not self.spaces:
                 self._watches.stop()
-            self._leave(space.id)
+            self._places.give_back(space.id)
         log.info("space ended", extra={"space": space.id, "reason": space.reason})
 
     async def _serve(self, session: Session, leave: Callable[[str], None]) -> None:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import partial
@@ -19,6 +18,8 @@ from runnerd.sandbox.spec import BoxSpec, Outcome, Window
 from runnerd.session import archive
 from runnerd.session.changes import Told
 from runnerd.session.fetch import Answer, Request, Take, dial, fetch
+from runnerd.session.joinkey import JoinKey
+from runnerd.session.lifetime import Lifetime
 from runnerd.session.members import (
     Came,
     Change,
@@ -45,9 +46,6 @@ if TYPE_CHECKING:
     from runnerd.session.document import Editor
 
 log = logging.getLogger("runnerd.session")
-
-WARNING = 60.0
-"""Seconds before the end of an idle space, or of one that has lived its time, at which members are told."""
 
 TRANSFERS_MAX = 4
 """Archives that are under way at a time."""
@@ -93,18 +91,17 @@ class Space:
         watches: Watches | None = None,
     ) -> None:
         self.id, self.owner = id, owner
+        self.join_key = JoinKey(id.partition("-")[0], settings.join_valid)
         self.members: list[Member] = []
         self.over = trio.Event()
         self.reason = ""
         self.run: ShellRun | None = None
         self._open, self._settings, self._env, self._watches = open, settings, env, watches
         limits = spec.limits
-        self._wall, self._idle = limits.wall or math.inf, limits.idle or math.inf
+        self._lifetime = Lifetime(limits, settings.grace, self.members, self._edited, self._programs_active)
         self._spec = msgspec.structs.replace(spec, limits=msgspec.structs.replace(limits, wall=0.0, idle=0.0))
         self._life = trio.CancelScope()
         self._up = trio.Event()
-        self._stirred = trio.Event()
-        self._began = self._active = self._deserted = trio.current_time()
         self._retiring = False
         self._runs = self._transfers = 0
         self._box: Box | None = None
@@ -112,23 +109,12 @@ class Space:
         self._site: Site | None = None
         self._terminals: Multiplexer | None = None
         self._ports: Ports | None = None
-        self.renew_key()
 
     # --- who is in it ----------------------------------------------------------------------------------------------
 
-    def renew_key(self) -> str:
-        """Let nobody in any more by the join key there was, nor by addresses of previews, which `secret` signs; the new
-        key is as good as unguessable: 128 bits."""
-        node, _, _ = self.id.partition("-")
-        self.key = f"{node}-{secrets.token_hex(16)}"
-        self.secret = secrets.token_bytes(32)
-        self._key_until = trio.current_time() + (self._settings.join_valid or math.inf)
-        return self.key
-
     def opens(self, key: str) -> bool:
-        """Whether this is the join key, and still good."""
-        same = secrets.compare_digest(self.key.encode(), key.encode())
-        return same and not self.reason and trio.current_time() < self._key_until
+        """Whether this is its join key, and still good."""
+        return self.join_key.opens(key) and not self.reason
 
     def join(self, user: str, color: str, *, host: bool, watches: bool = True) -> Member:
         """Come in; who `watches` sees the shared terminal. `leave` must follow. Raises Busy, SpaceEnded."""
@@ -149,7 +135,7 @@ class Space:
         self.members.remove(member)
         member.close()
         self._tell(Left(member), member)
-        self._deserted = trio.current_time()
+        self._lifetime.desert()
         self.stir()
 
     def changed(self, member: Member | None, change: Change, path: str, to: str | None = None) -> None:
@@ -158,8 +144,7 @@ class Space:
 
     def stir(self) -> None:
         """Something was done: the space is not idle."""
-        self._active = trio.current_time()
-        self._stirred.set()
+        self._lifetime.stir()
         if self._ports is not None:
             self._ports.stir()
 
@@ -199,7 +184,7 @@ class Space:
             async with files.documents.editing(path, self._settings.members) as editor:
                 yield editor
         finally:
-            self._deserted = trio.current_time()
+            self._lifetime.desert()
             self.stir()
 
     async def shell(self, member: Member, text: str) -> None:
@@ -220,16 +205,12 @@ class Space:
     async def fetch(self, request: Request, take: Take) -> Answer:
         """As `fetch.fetch`, from a port of the space. Raises SpaceEnded."""
         self.stir()
-        self._refuse_when_over()
-        assert self._box is not None
-        return await fetch(self._box, request, take)
+        return await fetch(self._reached(), request, take)
 
     async def dial(self, port: int) -> trio.SocketStream:
         """A connection to a port of the space. Raises NoAnswer, SpaceEnded, BrokenBox."""
         self.stir()
-        self._refuse_when_over()
-        assert self._box is not None
-        return await dial(self._box, port)
+        return await dial(self._reached(), port)
 
     async def upload(self, path: str, data: AsyncIterable[bytes], *, packed: bool) -> None:
         """As `archive.upload`; all members hear of it. Raises Busy, SpaceEnded."""
@@ -247,13 +228,12 @@ class Space:
 
     @contextmanager
     def _transfer(self) -> Generator[Box]:
-        self._refuse_when_over()
-        assert self._box is not None
+        box = self._reached()
         if self._transfers >= TRANSFERS_MAX:
             raise Busy(f"{self._transfers} archives are under way in this space", retry_after=5)
         self._transfers += 1
         try:
-            yield self._box
+            yield box
         finally:
             self._transfers -= 1
             self.stir()
@@ -318,7 +298,7 @@ class Space:
             self.kill("the daemon stops")
 
     def status(self) -> SpaceStatus:
-        now, used = trio.current_time(), self._box.used() if self._box is not None else Used()
+        used = self._box.used() if self._box is not None else Used()
         return SpaceStatus(
             space=self.id,
             members=len(self.members),
@@ -326,8 +306,8 @@ class Space:
             terminals=len(self._terminals.terminals) if self._terminals is not None else 0,
             memory=used.peak,
             cpu=round(used.cpu, 3),
-            age=round(now - self._began, 3),
-            idle=round(now - self._last_activity(), 3),
+            age=round(self._lifetime.age(), 3),
+            idle=round(self._lifetime.idle(), 3),
         )
 
     def error(self) -> SpaceEnded:
@@ -338,7 +318,7 @@ class Space:
         self._files = files = Workspace(box)
         self._site = site = Site(box, self._spec, self._env, files.settled)
         files.documents.refused = lambda problem: self._tell(Refused(problem))
-        self._began = self._active = self._deserted = trio.current_time()
+        self._lifetime.begin()
         async with trio.open_nursery() as self._nursery:
             self._terminals = Multiplexer(
                 self.id, site, self._settings.terminals, partial(self._nursery.start_soon, self._serve_run)
@@ -388,40 +368,18 @@ class Space:
             self.kill("the daemon stops")
 
     async def _keep_time(self) -> None:
-        warned = ""
-        while True:
-            seconds, reason = self._left()
-            if seconds <= 0:
-                self.kill(reason)
-                return
-            if self.members and seconds <= WARNING and reason != warned:
-                warned = reason
-                self._tell(Warned(f"the space ends in {seconds:.0f} s: {reason}", round(seconds, 1)))
-            elif seconds > WARNING:
-                warned = ""
-            self._stirred = trio.Event()
-            with trio.move_on_after(seconds - WARNING if seconds > WARNING else seconds):
-                await self._stirred.wait()
+        self.kill(await self._lifetime.run(self._warn))
 
-    def _last_activity(self) -> float:
-        times = [self._active]
-        if self.run is not None:
-            times.append(self.run.feed.active)
-        if self._terminals is not None:
-            times.append(self._terminals.active)
-        return max(times)
+    def _warn(self, seconds: float, reason: str) -> None:
+        self._tell(Warned(f"the space ends in {seconds:.0f} s: {reason}", round(seconds, 1)))
 
-    def _left(self) -> tuple[float, str]:
-        """How many seconds are left, and what ends it then."""
-        now = trio.current_time()
-        active = self._last_activity()
-        left = [
-            (self._began + self._wall - now, f"it has lived for {self._wall:g} s"),
-            (active + self._idle - now, f"there was no input or output for {self._idle:g} s"),
-        ]
-        if not self.members and not (self._files is not None and self._files.documents.edited):
-            left.append((self._deserted + self._settings.grace - now, "nobody came back"))
-        return min(left)
+    def _programs_active(self) -> float:
+        """When output or input last came, in trio's time."""
+        shell = self.run.feed.active if self.run is not None else -math.inf
+        return max(shell, self._terminals.active if self._terminals is not None else -math.inf)
+
+    def _edited(self) -> bool:
+        return self._files is not None and self._files.documents.edited
 
     # --- inner workings --------------------------------------------------------------------------------------------
 
@@ -440,6 +398,11 @@ class Space:
         self.stir()
         if not self.may_type(member):
             raise Forbidden("only the host of this space may use its terminal")
+
+    def _reached(self) -> Box:
+        self._refuse_when_over()
+        assert self._box is not None
+        return self._box
 
     def _refuse_when_over(self) -> None:
         if self.reason:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from runnerd.protocols import Authenticate, Event, Input, Output, Resize, Started, visits
-from runnerd.protocols.spaces import Person
+from runnerd.protocols.spaces import Person, Warned
 from runnerd.protocols.terminal import TerminalAdapter
 from tests.protocols.test_terminal import receive, refused
 
@@ -93,7 +93,7 @@ def test_every_message_is_documented() -> None:
 
 def test_members_and_warnings() -> None:
     adapter = TerminalAdapter()
-    told = adapter.send(visits.MembersChanged(ADA, "left", [HOST]), visits.Warned("soon", 60.0))
+    told = adapter.send(visits.MembersChanged(ADA, "left", [HOST]), Warned("soon", 60.0))
     left, warned = (json.loads(frame) for frame in told)
     assert left == {
         "type": "left",

@@ -114,7 +114,7 @@ async def test_a_timer_that_is_late(mock_clock: trio.testing.MockClock) -> None:
 
 async def test_join_keys_expire_and_are_renewed(autojump_clock: trio.testing.MockClock) -> None:
     async with living(join_valid=50.0) as (space, _):
-        first = space.key
+        first = space.join_key.text
         space.join("ada", "", host=True)
         assert space.opens(first)
         assert not space.opens(first + "0")
@@ -123,15 +123,15 @@ async def test_join_keys_expire_and_are_renewed(autojump_clock: trio.testing.Moc
         assert space.opens(first)
         await trio.sleep(2)
         assert not space.opens(first)
-        second = space.renew_key()
+        second = space.join_key.renew()
         assert second != first
         assert (space.opens(first), space.opens(second)) == (False, True)
-        third = space.renew_key()
+        third = space.join_key.renew()
         assert (space.opens(second), space.opens(third)) == (False, True)
     assert not space.opens(third), "it has ended"
     async with living(join_valid=0.0) as (space, _):
         await trio.sleep(250)
-        assert space.opens(space.key)
+        assert space.opens(space.join_key.text)
 
 
 async def test_members_hear_of_each_other() -> None:
