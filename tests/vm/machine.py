@@ -5,7 +5,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tarfile
 import tempfile
 import time
 from collections.abc import Mapping
@@ -63,10 +62,10 @@ def run(script: str, folders: Mapping[str, Path], out: Path, *, seconds: float) 
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"the machine was still busy after {seconds:g} s") from None
         try:
-            with tarfile.open(answer) as archive:
-                archive.extractall(out, filter="data")
+            out.mkdir(exist_ok=True)
+            _quiet("tar", "-x", "--no-same-owner", "-f", answer, "-C", out)
             return Result(int((out / "status").read_text()), out)
-        except (tarfile.TarError, OSError, ValueError) as problem:
+        except (subprocess.CalledProcessError, OSError, ValueError) as problem:
             raise RuntimeError(f"the machine ended without a status: {problem}") from problem
 
 
