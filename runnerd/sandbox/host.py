@@ -245,7 +245,8 @@ def _make_etc(etc: Path) -> None:
         source, target = Path("/etc") / name, etc / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, copy_function=shutil.copy)
+            # With their times: else Python would compile its sitecustomize at each start.
+            shutil.copytree(source, target, symlinks=True)
         elif source.exists():
             shutil.copy(source, target)
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -64,6 +65,13 @@ async def test_layers_are_on(host: Host) -> None:
     assert (lines["Seccomp"], lines["Seccomp_filters"], lines["NoNewPrivs"]) == ("2", "2", "1")
     assert lines["CapBnd"] == lines["CapEff"] == "0" * 16
     assert lines["Uid"].split() == ["1000"] * 4
+
+
+async def test_python_compiles_nothing_of_its_own_at_its_start(host: Host) -> None:
+    """What the host has compiled is good in a box, too: files keep the times that Python goes by."""
+    ran = await run(host, "python3", "-v", "-c", "pass")
+    assert "matches /usr/lib/" in ran.stderr
+    assert not re.findall(r"^# code object from .*\.py'?$", ran.stderr, re.MULTILINE)
 
 
 async def test_environment_is_what_was_given(host: Host) -> None:
