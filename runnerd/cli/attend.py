@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import sys
 import termios
@@ -48,9 +47,12 @@ def on_terminal() -> bool:
 
 
 def window() -> Window:
-    """The size of our own terminal."""
-    cols, rows = shutil.get_terminal_size()
-    return Window(max(1, rows), max(1, cols))
+    """The size of our own terminal as the kernel has it: what COLUMNS and LINES say may be long past."""
+    try:
+        rows, cols = termios.tcgetwinsize(0)
+    except termios.error:  # a file or a pipe
+        rows = cols = 0
+    return Window(rows or Window().rows, cols or Window().cols)
 
 
 def attend(host: Host, config: Config, run: Run, profile: str) -> int:

@@ -85,7 +85,10 @@ def test_utf_8_is_one_character_to_the_terminal(run: Run) -> None:
         t.expect(r"\[aé本\]\r\n3\r\n")
 
 
-def test_size_follows_the_window(run: Run) -> None:
+def test_size_follows_the_window(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever variables say, which somebody may have exported."""
+    monkeypatch.setenv("COLUMNS", "77")
+    monkeypatch.setenv("LINES", "7")
     with run("a.sh", "trap 'stty size' WINCH; stty size; while :; do read -t 1 x; done") as t:
         t.expect("24 80")
         t.resize(40, 120)
