@@ -89,7 +89,9 @@ class Leaf:
         if events.get("oom"):
             return End(Outcome.MEMORY)
         if events.get("oom_kill"):
-            return End(reason="the memory for all boxes together ran out, and this box was the largest")
+            all_boxes = cgroupfs.keyed(read(self._parent, "memory.events.local")).get("oom")
+            whose = "for all boxes together" if all_boxes else "of the host"
+            return End(reason=f"the memory {whose} ran out, and this box was the largest")
         if self._limits.cpu and self._cpu() > self._limits.cpu:
             return End(Outcome.CPU)
         return End()
@@ -102,7 +104,13 @@ class Leaf:
         return self._last
 
     def short_of_processes(self) -> bool:
-        return self._keyed("pids.events").get("max", 0) > 0
+        return self._keyed("pids.events").get("max", 0) > 0 and not self._ceiling_met()
+
+    def _ceiling_met(self) -> bool:
+        """Whether all boxes together have as many processes as they may: before Linux 6.11 a fork that is refused for
+        that counts as refused by the leaf."""
+        most = cgroupfs.size(read(self._parent, "pids.max") or "max")
+        return most is not None and int(read(self._parent, "pids.current") or 0) >= most
 
     def kill(self) -> None:
         with suppress(OSError):
@@ -158,12 +166,16 @@ class Leaf:
             log.error("a box is not held to its cores", extra={"leaf": self._name, "reason": problem.strerror})
 
     async def _until_refused(self) -> None:
-        """Wait for pids.events to count a refused fork. An epoll of its own, since trio waits for no POLLPRI."""
+        """Wait until pids.events counts a fork that this leaf refused. An epoll of its own: trio waits for no POLLPRI."""
         events = os.open("pids.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         poll = select.epoll()
         try:
             poll.register(events, select.EPOLLPRI)
-            while not cgroupfs.keyed(os.pread(events, 4096, 0).decode()).get("max"):
+            refused = 0
+            while True:
+                before, refused = refused, cgroupfs.keyed(os.pread(events, 4096, 0).decode()).get("max", 0)
+                if refused > before and not self._ceiling_met():
+                    return
                 await trio.lowlevel.wait_readable(poll.fileno())
         finally:
             poll.close()
@@ -184,7 +196,11 @@ def apply(folder: int, wanted: Mapping[str, list[str]], offered: set[str]) -> No
     for name, values in wanted.items():
         if name in offered:
             for value in values:
-                write(folder, name, value)
+                try:
+                    write(folder, name, value)
+                except OSError as problem:
+                    if (name, problem.errno) != ("io.max", errno.ENODEV):  # a disk that has gone since they were listed
+                        raise
 
 
 def read(folder: int, name: str) -> str:

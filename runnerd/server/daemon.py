@@ -83,12 +83,12 @@ def run_daemon(config: Config, limits: LimitsWish, read: ReadConfig) -> None:
     """
     begun = time.monotonic()
     where = address.parse(config.listen)
-    check_settings(config.auth, str(where), loopback=where.loopback)
     prepare_process()
+    if sockets := activation.inherited():
+        where = _activated(where, sockets)
+    check_settings(config.auth, str(where), loopback=where.loopback)
     with ExitStack() as stack:
-        if sockets := activation.inherited():
-            where = _activated(where, sockets)
-        else:
+        if not sockets:
             sockets = address.listen(where)
             stack.callback(address.close, where, sockets)
             where = address.bound(where, sockets)

@@ -237,7 +237,13 @@ class Session:
     def _exceed(self, outcome: Outcome) -> None:
         limits = self._spec.limits
         values = {name: getattr(limits, name) for name in ("wall", "idle", "cpu", "memory", "processes", "output")}
-        self._decide(Verdict(outcome, _MESSAGES[outcome].format(**values)))
+        message = _MESSAGES[outcome].format(**values)
+        if outcome is not Outcome.PROCESSES and self._box is not None and self._box.short_of_processes():
+            message += f"; {self._refused()}"
+        self._decide(Verdict(outcome, message))
+
+    def _refused(self) -> str:
+        return f"it was refused more than {self._spec.limits.processes} processes"
 
     def _box_over(self, box: Box, problem: BoxError | None = None) -> None:
         """The box ended before the program did."""
@@ -261,7 +267,7 @@ class Session:
             self._exceed(Outcome.CPU)
             return
         failed = done.code != 0 and box.short_of_processes()
-        message = f"it was refused more than {self._spec.limits.processes} processes" if failed else ""
+        message = self._refused() if failed else ""
         if done.signal is None:
             self._decide(Verdict(outcome, message, code=done.code))
         else:

@@ -134,7 +134,7 @@ CGROUP, BEST_EFFORT = (seccomp.filters(best_effort=mode, cache=None) for mode in
     ],
 )
 async def test_memory_that_only_a_cgroup_can_count(attack: Attack, spec: BoxSpec, name: str, contained: str) -> None:
-    """Refused where there is none; where there is one it counts them (tests/vm/guest), so programs may have them."""
+    """Refused where there is none; where there is one it counts them (tests/vm/boxes), so programs may have them."""
     assert await attack(name, replace(spec, filters=BEST_EFFORT)) == contained
     assert await attack(name, replace(spec, filters=CGROUP)) == "0"
 

@@ -22,7 +22,12 @@ def test_the_profile_to_install_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
     assert "systemd/apparmor/runnerd" in finding.fix
 
 
-@pytest.mark.parametrize(("profile", "uid"), [("runnerd (unconfined)", 997), ("unconfined", 0)])
+def test_roots_boxes_are_built_by_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    (finding,) = apparmor(monkeypatch, "1", "unconfined", 0)
+    assert finding.grade == "missing"
+
+
+@pytest.mark.parametrize(("profile", "uid"), [("runnerd (unconfined)", 997), ("runnerd (unconfined)", 0)])
 def test_who_is_not_restricted_is_told_so(monkeypatch: pytest.MonkeyPatch, profile: str, uid: int) -> None:
     (finding,) = apparmor(monkeypatch, "1", profile, uid)
     assert finding.grade == "ok"

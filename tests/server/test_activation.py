@@ -13,6 +13,8 @@ from runnerd.errors import SetupError
 from runnerd.server import activation
 from runnerd.server.address import TcpAddress, UnixAddress
 
+RUNNERD = Path(sys.executable).with_name("runnerd")
+
 SHOW = """
 import os, sys
 from runnerd.errors import SetupError
@@ -55,6 +57,40 @@ def test_sockets_are_taken_over_once(tmp_path: Path) -> None:
         unix.listen()
         port = tcp.getsockname()[1]
         assert passed(tcp, unix) == [f"127.0.0.1:{port} unix:{tmp_path}/s [False, False]", "[] []"]
+
+
+def served(listening: socket.socket, *words: str | Path) -> tuple[str, int]:
+    """What `runnerd serve` says that is started with this socket as descriptor 3, and its exit status. It is stopped
+    as soon as it listens."""
+    high = fcntl.fcntl(listening, fcntl.F_DUPFD, 100)
+    start = f'export LISTEN_PID=$$; exec "$@" 3<&{high} {high}<&-'
+    with subprocess.Popen(
+        ["bash", "-c", start, "bash", RUNNERD, "serve", "--limits", "best-effort", *words],
+        env={**os.environ, "LISTEN_FDS": "1"},
+        pass_fds=[high],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as daemon:
+        os.close(high)
+        assert daemon.stderr is not None
+        said = ""
+        for line in daemon.stderr:
+            said += line
+            if "listening on" in line:
+                daemon.terminate()
+        return said, daemon.wait()
+
+
+def test_an_open_daemon_is_refused_by_where_the_passed_socket_listens(tmp_path: Path) -> None:
+    """Whatever `listen` says."""
+    with socket.create_server(("0.0.0.0", 0)) as everywhere:
+        said, status = served(everywhere, "--auth", "open", "--state-dir", tmp_path)
+        assert f"others can connect to 0.0.0.0:{everywhere.getsockname()[1]}" in said
+        assert status == 2
+    with socket.create_server(("127.0.0.1", 0)) as here:
+        said, status = served(here, "--auth", "open", "--state-dir", tmp_path, "--listen", "0.0.0.0:8080")
+        assert f"listening on http://127.0.0.1:{here.getsockname()[1]}" in said
+        assert status == 0
 
 
 def test_what_was_meant_for_another_process_is_left_alone() -> None:

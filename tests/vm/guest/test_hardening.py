@@ -22,7 +22,7 @@ def test_exposure(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_units_are_right() -> None:
     units = "/usr/local/lib/systemd/system"
-    said = sh(f"systemd-analyze verify {units}/runnerd.service {units}/runnerd.socket 2>&1")
+    said = sh(f"systemd-analyze verify {units}/runnerd.service {units}/runnerd.socket {units}/runnerd.slice 2>&1")
     assert said == ""
 
 
