@@ -125,6 +125,8 @@ class Http(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     message_size: Size = 16 * 1024**2
     head_timeout: Seconds = 10.0
     head_size: HeadSize = 16384
+    body_timeout: Seconds = 60.0
+    """For a request's body to be whole; archives have their own rule."""
     send_deadline: Seconds = 20.0
     """A client that does not take what it is sent for so long is dropped."""
     ping_interval: Seconds = 20.0

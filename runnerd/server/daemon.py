@@ -330,6 +330,7 @@ class Daemon:
             find_space=self._registry.find_space,
             auth=self._config.auth.mode,
             body_size=self._config.http.message_size,
+            body_timeout=self._config.http.body_timeout,
             proxies=self._proxies,
         )
 

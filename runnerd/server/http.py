@@ -50,6 +50,12 @@ class MethodNotAllowed(RunnerdError):
     code, status = "method_not_allowed", 405
 
 
+class BodyTimeout(RunnerdError):
+    """The client did not finish its request's body in time."""
+
+    code, status = "body_timeout", 408
+
+
 class Language(msgspec.Struct, frozen=True):
     """One toolchain as clients see it; `missing` lists what the host lacks for it."""
 
@@ -67,7 +73,8 @@ class Site(msgspec.Struct, frozen=True):
 
     `full` raises Busy when no run could start now; `draining` says whether the daemon stops; `converse` gives what
     carries one run over a request, `create_session` makes one of protocol 003 and tells its id, `find_space` gives the
-    one that a join key opens, or raises NotFound. `body_size` is the largest body of a request, in bytes.
+    one that a join key opens, or raises NotFound. `body_size` is the largest body of a request, in bytes,
+    `body_timeout` the seconds it may take to arrive (0: any number): but for archives, which have rules of their own.
     """
 
     gate: Gate
@@ -83,6 +90,7 @@ class Site(msgspec.Struct, frozen=True):
     find_space: Callable[[str], Space]
     auth: Literal["keys", "open"] = "keys"
     body_size: int = 16 * 1024**2
+    body_timeout: float = 60.0
     proxies: Proxies = msgspec.field(default_factory=lambda: Proxies(()))
 
 
@@ -155,8 +163,8 @@ def routes(site: Site) -> list[Route]:
 
 
 class _Guard:
-    """Around the app: refuses foreign hosts, what foreign pages may not send, and bodies that are too large; adds the
-    headers of every answer; lets no exception out."""
+    """Around the app: refuses foreign hosts, what foreign pages may not send, and bodies that are too large or never
+    whole; adds the headers of every answer; lets no exception out."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
@@ -190,31 +198,41 @@ class _Guard:
                 return
             if head.method not in cors.SAFE:
                 self._site.gate.check_origin(head)
-            limit = math.inf if scope["path"] == archives.PATH else self._site.body_size
-            await self._app(scope, _measured(receive, head, limit), send_with_headers)
+            if scope["path"] != archives.PATH:
+                receive = _bounded(receive, head, self._site.body_size, self._site.body_timeout or math.inf)
+            await self._app(scope, receive, send_with_headers)
         except Exception as problem:
             # The app's own handler has told the client and the log of what it raises again.
             if not begun:
                 await _respond(told(problem))(scope, receive, send_with_headers)
 
 
-def _measured(receive: Receive, head: Head, limit: float) -> Receive:
-    """A request's body, which raises TooLarge when more comes than `limit` bytes: at once when it is announced."""
-    error = TooLarge(f"the request's body is longer than {limit} bytes", hint="http.message_size is the limit")
+def _bounded(receive: Receive, head: Head, size: int, seconds: float) -> Receive:
+    """A request's body, which raises TooLarge when more comes than `size` bytes: at once when it is announced; and
+    BodyTimeout when it is not whole in `seconds` from now. What is heard of the client afterwards may take any time."""
+    error = TooLarge(f"the request's body is longer than {size} bytes", hint="http.message_size is the limit")
     announced = head.get("content-length") or "0"
-    if announced.isdigit() and int(announced) > limit:
+    if announced.isdigit() and int(announced) > size:
         raise error
-    received = 0
+    received, deadline = 0, trio.current_time() + seconds
 
-    async def receive_measured() -> Message:
-        nonlocal received
-        message = await receive()
+    async def receive_bounded() -> Message:
+        nonlocal received, deadline
+        message: Message | None = None
+        with trio.move_on_at(deadline):
+            message = await receive()
+        if message is None:
+            raise BodyTimeout(
+                f"the request's body was not whole within {seconds:g} s", hint="http.body_timeout is the limit"
+            )
         received += len(message.get("body", b""))
-        if received > limit:
+        if received > size:
             raise error
+        if not message.get("more_body", False):
+            deadline = math.inf
         return message
 
-    return receive_measured
+    return receive_bounded
 
 
 def head_of(scope: Scope) -> Head:

@@ -60,7 +60,7 @@ def document() -> dict[str, Any]:
                                 "text/event-stream": {"schema": {"type": "string"}},
                             },
                         },
-                        **_refused(402, 413),
+                        **_refused(402, 408, 413),
                     },
                 }
             },
@@ -95,7 +95,7 @@ def document() -> dict[str, Any]:
                     "requestBody": _body("NewSession"),
                     "responses": {
                         "200": _answer("It is made.", _object({"sessionId": {"type": "string"}})),
-                        **_refused(402, 413),
+                        **_refused(402, 408, 413),
                     },
                 }
             },
@@ -228,6 +228,7 @@ def _refused(*more: int) -> dict[str, Any]:
         401: "A key is needed, or is not known.",
         402: "The key has no credits left.",
         403: "The key, or the page's origin, may not do this.",
+        408: "The request's body was not whole in time.",
         413: "The request is larger than it may be.",
         429: "The key or address has as many runs as it may have.",
         500: "Something went wrong in the daemon.",

@@ -51,6 +51,8 @@ def extra_headers(error: RunnerdError) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, TryLater):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == 408:
+        headers["Connection"] = "close"
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if error.status == 426:

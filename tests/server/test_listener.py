@@ -254,6 +254,68 @@ async def test_http_clients_work_over_kept_connections(tmp_path: Path) -> None:
         assert (await client.get("/healthz")).status_code == 200
 
 
+# --- bodies that are never whole -------------------------------------------------------------------------------
+
+MIB = 1024**2
+POST = b"POST /api/v1/execute HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def announced(size: int) -> bytes:
+    return POST + b"Content-Length: %d\r\n\r\n" % size
+
+
+@pytest.mark.parametrize(
+    "sent", [announced(16 * MIB), announced(MIB) + b"x" * (MIB - 1), POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx"]
+)
+async def test_a_body_that_is_never_whole_times_out(autojump_clock: MockClock, tmp_path: Path, sent: bytes) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    async with serve(tmp_path, {"http": {"body_timeout": 4}}) as served, await served.connect() as stream:
+        begun = trio.current_time()
+        await stream.send_all(sent)
+        assert refused(await read_all(stream), 408, "body_timeout")["connection"] == "close"
+        assert 4 <= trio.current_time() - begun < 8
+        metrics = (await served.ask(GET.replace(b"healthz", b"metrics") + CLOSE)).decode()
+        assert "runnerd_connections 1\n" in metrics
+
+
+async def test_a_body_that_trickles_does_not_stretch_the_time(autojump_clock: MockClock, tmp_path: Path) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    async with serve(tmp_path, {"http": {"body_timeout": 4}}) as served, await served.connect() as stream:
+        await stream.send_all(announced(1000))
+        begun = trio.current_time()
+
+        async def trickle() -> None:
+            for _ in range(100):
+                await stream.send_all(b"x")
+                await trio.sleep(1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trickle)
+            refused(await receive_until(stream, lambda data: data.endswith(b"}")), 408, "body_timeout")
+            nursery.cancel_scope.cancel()
+        assert trio.current_time() - begun < 8
+
+
+@pytest.mark.parametrize("accept", [b"*/*", b"text/event-stream"])
+async def test_a_run_may_last_longer_than_its_body_may(
+    autojump_clock: MockClock, tmp_path: Path, accept: bytes
+) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    body = b'{"language": "echo", "code": ""}'
+    async with serve(tmp_path, {"http": {"body_timeout": 2}}) as served, await served.connect() as stream:
+        await stream.send_all(POST + b"Accept: %s\r\nConnection: close\r\n" % accept)
+        await trio.sleep(1)
+        await stream.send_all(b"Content-Length: %d\r\n\r\n" % len(body) + body[:-1])
+        await trio.sleep(0.5)
+        await stream.send_all(body[-1:])
+        await until(lambda: bool(served.registry.started))
+        await trio.sleep(4)
+        served.registry.started[0].end()
+        answer = await read_all(stream)
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert b"exit" in answer
+
+
 # --- proxies in front --------------------------------------------------------------------------------------------
 
 BEHIND = {
