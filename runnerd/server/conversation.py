@@ -38,7 +38,7 @@ from runnerd.sandbox.spec import Window
 from runnerd.server import logs
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
-from runnerd.server.outbox import Outbox, Transport
+from runnerd.server.outbox import LATE, Outbox, Transport
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
 from runnerd.server.visit import Visit, attached
@@ -46,6 +46,8 @@ from runnerd.session.kernel import Kernels
 from runnerd.session.output import Chunk as Output
 from runnerd.session.terminal import Seat
 from runnerd.session.viewer import Ended as Last
+from runnerd.session.viewer import Event as Happened
+from runnerd.session.viewer import Started as Began
 from runnerd.session.viewer import Viewer
 from runnerd.store import StoredKey
 
@@ -82,7 +84,9 @@ class Drain:
 
 
 class _Stream:
-    """One program of a connection. Until its session exists, commands wait in `early`."""
+    """One program of a connection. Until its session exists, commands wait in `early`; errors about single commands
+    wait in `refused` until `started` was told, before which an error means that there is no program; then it is None.
+    """
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -90,8 +94,14 @@ class _Stream:
         self.viewer: Viewer | None = None
         self.early: list[StreamCommand] = []
         self.early_bytes = 0
+        self.refused: list[Failed] | None = []
         self.signals = 0
         self.scope = trio.CancelScope()
+
+    def begin(self) -> list[Failed]:
+        """The errors that have waited; from now on none does."""
+        refused, self.refused = self.refused or [], None
+        return refused
 
 
 class Conversation:
@@ -203,9 +213,20 @@ class Conversation:
                 case Authenticate():
                     raise AssertionError("handled by the reader")
         except Exception as problem:
-            stream = getattr(command, "stream", None)
-            failed = Failed(stream, told(problem), over=stream not in self._streams)
+            stream = self._streams.get(getattr(command, "stream", -1))
+            if stream is not None:
+                await self._refuse(stream, problem)
+            else:
+                failed = Failed(getattr(command, "stream", None), told(problem), over=True)
+                await self._outbox.tell_aside(failed, self._nursery)
+
+    async def _refuse(self, stream: _Stream, problem: Exception) -> None:
+        """Tell what came of one command; its program goes on. Of the errors that must wait, the first LATE are told."""
+        failed = Failed(stream.number, told(problem))
+        if stream.refused is None:
             await self._outbox.tell_aside(failed, self._nursery)
+        elif len(stream.refused) < LATE:
+            stream.refused.append(failed)
 
     def _admit(self, number: int, most: int) -> _Stream:
         """A new stream, of at most so many."""
@@ -266,7 +287,7 @@ class Conversation:
                 viewer.close()  # the stream's task waits for this event, which was the last
                 await self._tell_end(stream, event_of(stream.number, event))
                 return
-            await self._outbox.tell(event_of(stream.number, event))
+            await self._tell(stream, event)
         viewer.wake()
 
     async def _signal(self, stream: _Stream, session: "Session | Seat", name: str) -> None:
@@ -274,7 +295,7 @@ class Conversation:
         try:
             await session.signal(name)
         except Exception as problem:
-            await self._outbox.tell(Failed(stream.number, told(problem)))
+            await self._refuse(stream, problem)
         finally:
             stream.signals -= 1
 
@@ -287,7 +308,10 @@ class Conversation:
                 stream.viewer = session.viewer()
                 stream.session = session
                 for command in stream.early:
-                    await self._carry_out(stream, session, command)
+                    try:
+                        await self._carry_out(stream, session, command)
+                    except Exception as problem:  # as for commands that come later
+                        await self._refuse(stream, problem)
                 await self._follow(stream, stream.viewer)
             if stream.scope.cancelled_caught:
                 killed = Ended(stream.number, "killed", None, None, "killed before it started", 0, 0, 0, {})
@@ -316,7 +340,7 @@ class Conversation:
             await self._send_away(problem)
             return False
         stream = self._streams[attach.stream] = _Stream(attach.stream)
-        stream.session, stream.viewer = session, session.viewer(attach.offset)
+        stream.session, stream.viewer, stream.refused = session, session.viewer(attach.offset), None
         self._nursery.start_soon(self._watch, stream, stream.viewer)
         return True
 
@@ -338,7 +362,7 @@ class Conversation:
 
     async def _show_terminal(self, stream: _Stream, seat: Seat) -> None:
         try:
-            await self._outbox.tell(attached(stream.number, seat))
+            await self._outbox.tell(attached(stream.number, seat), *stream.begin())
             stream.viewer = seat.viewer
             await self._follow(stream, seat.viewer)
             if self._streams.get(stream.number) is stream:  # it was left, and goes on
@@ -355,6 +379,10 @@ class Conversation:
             stream.session.close()
         elif number not in self._ended:
             raise NotFound(f"stream {number} shows no terminal", hint="a program ends by kill")
+
+    async def _tell(self, stream: _Stream, *events: Happened) -> None:
+        refused = stream.begin() if isinstance(events[0], Began) else ()
+        await self._outbox.tell(*[event_of(stream.number, event) for event in events], *refused)
 
     async def _tell_end(self, stream: _Stream, *events: Event) -> None:
         """The last events of a stream. Its number is free before, since a client may use it again as soon as it hears
@@ -376,12 +404,11 @@ class Conversation:
                 events = [await viewer.next()]
                 if isinstance(events[0], Output) and (more := viewer.poll()) is not None:
                     events.append(more)
-                tell = [event_of(stream.number, event) for event in events]
                 if isinstance(events[-1], Last):
-                    await self._tell_end(stream, *tell)
+                    await self._tell_end(stream, *[event_of(stream.number, event) for event in events])
                     continue
                 began = trio.current_time()
-                await self._outbox.tell(*tell)
+                await self._tell(stream, *events)
                 if viewer.behind and isinstance(events[0], Output):
                     await self._outbox.room()
                     viewer.took(len(events[0].data), trio.current_time() - began)

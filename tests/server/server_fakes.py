@@ -15,7 +15,7 @@ import trio
 from trio_websocket import WebSocketConnection, open_websocket_url
 
 from runnerd.config import Config, Profile, parse
-from runnerd.errors import Busy, NotFound, OutOfCredits, Unauthorized, UnknownLanguage
+from runnerd.errors import BadRequest, Busy, NotFound, OutOfCredits, Unauthorized, UnknownLanguage
 from runnerd.sandbox.spec import BoxSpec, Outcome, Usage, Window
 from runnerd.server import address
 from runnerd.server.accounts import Accounts
@@ -58,6 +58,8 @@ class FakeSession:
     async def write(self, data: bytes, reader: Viewer | None = None) -> None:
         if self.failure is not None:
             raise self.failure
+        if self.closed_input:
+            raise BadRequest("the program's input has been closed", code="input_closed")
         self.input += data
         if self.echo:
             self.feed.append("stdout", data, reader)

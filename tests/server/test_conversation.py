@@ -39,6 +39,7 @@ from runnerd.sandbox.spec import Outcome, Window
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import EARLY_INPUT, SIGNALS, Conversation, Drain
+from runnerd.server.outbox import LATE
 from runnerd.server.revocations import INTERVAL
 from runnerd.server.translate import run_of
 from runnerd.session import viewer
@@ -278,8 +279,73 @@ async def test_too_much_early_input_is_refused() -> None:
     async with talking() as talk:
         talk.registry.may_start = trio.Event()
         talk.transport.ask(START, Input(1, b"x" * EARLY_INPUT), Input(1, b"y"))
+        await trio.testing.wait_all_tasks_blocked()
+        talk.registry.may_start.set()
+        await talk.transport.started()
         event = await talk.transport.failed()
-        assert (event.stream, event.error.code) == (1, "too_large")
+        assert (event.stream, event.error.code, event.over) == (1, "too_large", False)
+        await trio.testing.wait_all_tasks_blocked()
+        assert talk.session.input == b"x" * EARLY_INPUT
+
+
+EOF, KEYS, SIZE, INT = CloseInput(1), Input(1, b"k"), Resize(1, 9, 9), Signal(1, "INT")
+
+
+@pytest.mark.parametrize(
+    ("early", "codes", "typed"),
+    [
+        ((EOF, KEYS), ["input_closed"], b""),
+        ((EOF, KEYS, SIZE, KEYS), ["input_closed", "input_closed"], b""),
+        ((KEYS, EOF, SIZE, KEYS), ["input_closed"], b"k"),
+        ((EOF, KEYS, INT), ["input_closed"], b""),
+        ((INT,) * (SIGNALS + 2), ["busy", "busy"], b""),
+        ((*(INT,) * (SIGNALS + 1), KEYS, EOF, KEYS), ["busy", "input_closed"], b"k"),
+        ((EOF, *(KEYS,) * (LATE + 9)), ["input_closed"] * LATE, b""),
+    ],
+)
+async def test_an_early_command_that_is_refused_leaves_the_program_alone(
+    early: tuple[Command, ...], codes: list[str], typed: bytes
+) -> None:
+    """And is told after `started`: before, an error would mean that there is no program."""
+    async with talking() as talk:
+        talk.registry.may_start, talk.registry.box_starts = trio.Event(), False
+        talk.transport.ask(START, *early, Ping(1))
+        assert isinstance(await talk.transport.hear(), Pong)
+        talk.registry.may_start.set()
+        await trio.testing.wait_all_tasks_blocked()
+        session = talk.session
+        told = [event for event in talk.transport.heard() if not isinstance(event, Output)]
+        assert told == []
+        talk.transport.ask(KEYS) if EOF in early else None
+        await trio.testing.wait_all_tasks_blocked()
+        session.feed.start(viewer.Started(session.id, "echo", "terminal", {}))
+        await trio.testing.wait_all_tasks_blocked()
+        events = talk.transport.heard()
+        refused = [event for event in events if isinstance(event, Failed)]
+        assert isinstance(events[0], Started)
+        more = ["input_closed"] if EOF in early and len(codes) < LATE else []
+        assert [event.error.code for event in refused] == codes + more
+        assert not any(event.over for event in refused)
+        assert session.input == typed
+        assert not session.killed.is_set()
+        talk.transport.ask(Resize(1, 5, 5))
+        await trio.testing.wait_all_tasks_blocked()
+        assert session.windows[-1] == Window(5, 5)
+        session.end()
+        assert isinstance(await talk.transport.hear(), Ended)
+
+
+async def test_a_refused_command_of_a_program_that_never_starts_is_not_told() -> None:
+    async with talking() as talk:
+        talk.registry.may_start = trio.Event()
+        talk.registry.box_starts = False
+        talk.transport.ask(START, EOF, KEYS)
+        await trio.testing.wait_all_tasks_blocked()
+        talk.registry.may_start.set()
+        await trio.testing.wait_all_tasks_blocked()
+        talk.session.end(Outcome.FAILED)
+        assert isinstance(await talk.transport.hear(), Ended)
+        assert talk.transport.heard() == []
 
 
 async def test_a_kill_ends_a_start_that_waits() -> None:
