@@ -1,6 +1,7 @@
 """A live box: start programs in it, do file work, dial its ports, destroy it."""
 
 import errno
+import logging
 import os
 import resource
 import signal
@@ -24,6 +25,8 @@ from runnerd.sandbox.spawn import Child
 from runnerd.sandbox.spec import BoxSpec, Launch, Outcome
 from runnerd.sandbox.wire import Entry
 from runnerd.sandbox.zygote import Zygote
+
+log = logging.getLogger("runnerd.sandbox")
 
 _SCOPES = {"foreground": 0, "tree": 1, "box": 2}
 _TREES = {"work": 0, "tmp": 1}
@@ -225,8 +228,11 @@ class Box:
                 process.exited.set()
 
     async def watch(self) -> None:
-        """End the box when it is over a limit."""
-        self.kill(await self._keeper.watch(self._up))
+        """End the box when it is over a limit, or when nobody can tell any more."""
+        try:
+            self.kill(await self._keeper.watch(self._up))
+        except* OSError as group:
+            self._fail("watching its limits", group)
 
     async def reap(self) -> None:
         """Wait until nothing of the box is left: its builder, bubblewrap or nsjail, ends once it has reaped init, and
@@ -262,7 +268,11 @@ class Box:
         elif self.handles is not None or len(reply.fds) != 5 or reply.sender <= 0:
             raise self._refuse(reply, "HELLO is not as it should be")
         else:
-            self._init_pidfd = os.pidfd_open(reply.sender)
+            try:
+                self._init_pidfd = os.pidfd_open(reply.sender)
+            except OSError as problem:  # it was killed since it said hello, or we are short of descriptors
+                reply.close()
+                raise self._fail("holding its init by a pidfd", problem) from None
             self.handles = Handles(*reply.fds, init=reply.sender)
             self._hello.set()
 
@@ -321,6 +331,16 @@ class Box:
         self.failure = self.failure or BrokenBox(f"init's answer cannot be right: {why}")
         self.kill()
         return self.failure
+
+    def _fail(self, step: str, problem: OSError | BaseExceptionGroup[OSError]) -> BrokenBox:
+        """The host refuses what the box needs: it ends, and nothing else does."""
+        while isinstance(problem, BaseExceptionGroup):
+            problem = problem.exceptions[0]
+        failure = BrokenBox(f"the box broke, {step}: {problem.strerror} (errno {problem.errno})")
+        log.warning("a box broke", extra={"reason": failure.message})
+        self.failure = self.failure or failure
+        self.kill()
+        return failure
 
     def _why_it_ended(self) -> BrokenBox:
         """By itself: the kernel's word, or what the builder or init wrote to stderr before the box came up."""

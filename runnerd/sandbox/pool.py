@@ -182,8 +182,9 @@ class Pool:
             await trio.sleep(seconds)
 
     async def _serve(self, kind: Kind, task_status: trio.TaskStatus["_Warm"]) -> None:
-        """The life of one box, from its making until it is gone. Raises RunnerdError when it cannot be made ready."""
-        before, gone = stamps(kind.programs), trio.Event()
+        """The life of one box, from its making until it is gone. Raises RunnerdError or OSError when it cannot be made
+        ready; later nobody waits for it to whom that could be told."""
+        before, gone, made = stamps(kind.programs), trio.Event(), False
         try:
             async with open_box(self._host, kind.spec) as box:
                 with ExitStack() as stack:
@@ -192,8 +193,13 @@ class Pool:
                         ready.zygotes[step] = await box.prepare(launch)
                         stack.callback(ready.zygotes[step].close)
                     await box.alive()
+                    made = True
                     task_status.started(_Warm(ready, before, trio.current_time(), gone))
                     await box.ended.wait()
+        except Exception:
+            if not made:
+                raise
+            log.exception("a box made ahead broke", extra={"language": kind.language})
         finally:
             gone.set()
             self._changed.set()

@@ -221,6 +221,38 @@ async def test_box_that_cannot_be_made_says_why(host: Host) -> None:
         assert "nonexistent" in str(box.failure)
 
 
+@pytest.mark.parametrize("number", [errno.ESRCH, errno.EMFILE])
+async def test_an_init_that_cannot_be_held_is_a_broken_box(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(number, os.strerror(number))
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr("runnerd.sandbox.box.os.pidfd_open", refuse)
+    async with open_box(host, host.spec(Limits())) as box:
+        with pytest.raises(BrokenBox, match=rf"pidfd: .*[(]errno {number}[)]"):
+            await box.alive()
+        await box.ended.wait()
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert f"errno {number}" in str(caplog.records[-1].__dict__["reason"])
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+async def test_a_box_that_cannot_be_watched_ends_and_nothing_else_does(
+    host: Host, monkeypatch: pytest.MonkeyPatch, grouped: bool
+) -> None:
+    async def fail(up: object) -> Outcome:
+        problem = OSError(errno.EMFILE, "Too many open files")
+        raise ExceptionGroup("", [problem]) if grouped else problem
+
+    async with open_box(host, host.spec(Limits())) as box:
+        monkeypatch.setattr(box._keeper, "watch", fail)
+        await box.ended.wait()
+        assert box.failure is not None
+        assert box.failure.message == "the box broke, watching its limits: Too many open files (errno 24)"
+
+
 async def test_callers_errors_pass_through(host: Host) -> None:
     with pytest.raises(KeyError):
         async with open_box(host, host.spec(Limits())):

@@ -69,6 +69,7 @@ class World:
         self.size = 10 * MiB
         self.open_error: Exception | None = None
         self.zygote_error: Exception | None = None
+        self.own_error: Exception | None = None
         self.short = ""
 
     @asynccontextmanager
@@ -85,6 +86,8 @@ class World:
             with trio.CancelScope(shield=True):
                 await trio.sleep(self.makes)
             self.living -= 1
+        if self.own_error is not None:
+            raise self.own_error
 
 
 @pytest.fixture
@@ -264,6 +267,22 @@ async def test_a_box_that_died_is_replaced(world: World, autojump_clock: trio.te
         await filled(pool)
         assert stock(pool).idle == 1
         assert world.boxes[-1].healthy()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EMFILE, "full"), ExceptionGroup("", [OSError(errno.EMFILE, "full")])])
+async def test_trouble_of_a_box_that_waits_is_its_own(
+    world: World, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    async with running(world) as pool:
+        pool.keep(KIND)
+        await filled(pool)
+        world.own_error = error
+        world.boxes[0].kill()
+        await filled(pool)
+        assert len(world.boxes) == 2
+        assert "a box made ahead broke" in caplog.text
+        assert world.living == stock(pool).idle == 1
+        world.own_error = None
 
 
 async def test_a_replaced_program_makes_waiting_boxes_stale(
