@@ -59,11 +59,17 @@ def attend(host: Host, config: Config, run: Run, profile: str) -> int:
     """Run it to its end and return the exit status for our caller."""
     slices.take_short()
     logging.basicConfig(level=logging.ERROR)  # how it ended is told below; only what should not happen is logged
-    if host.limits_mode == "best-effort" and os.isatty(2):
-        print(style("limits: best-effort (no cgroup v2 for boxes here)", "2", 2), file=sys.stderr)
+    if os.isatty(2):  # scripts get nothing but the program's own
+        print(style(limits_taken(host), "2", 2), file=sys.stderr)
     with _raw(0) if run.mode == "terminal" else _as_it_is():
         ended = trio.run(_attend, host, config, run, profile)
     return _status(ended)
+
+
+def limits_taken(host: Host) -> str:
+    """One line: how boxes are held to their limits, and why no better where that was asked for."""
+    words = ("limits", host.limits_mode, " ".join(host.weaker.split()))
+    return ": ".join(word for word in words if word)
 
 
 async def _attend(host: Host, config: Config, run: Run, profile: str) -> Ended:

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+
+from runnerd.cli.attend import limits_taken
 
 RUNNERD = Path(sys.executable).with_name("runnerd")
 
@@ -138,6 +142,23 @@ def test_a_terminal_that_goes_away_ends_the_run(tmp_path: Path, state: list[str 
             assert process.stderr.read() == b"runnerd: killed: interrupted\n"
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("mode", "weaker", "line"),
+    [
+        ("cgroup", "", "limits: cgroup"),
+        ("best-effort", "", "limits: best-effort"),
+        (
+            "best-effort",
+            "no unified cgroup v2\n  on /sys/fs/cgroup",
+            "limits: best-effort: no unified cgroup v2 on /sys/fs/cgroup",
+        ),
+    ],
+)
+def test_limits_are_told_in_one_line(mode: str, weaker: str, line: str) -> None:
+    host: Any = SimpleNamespace(limits_mode=mode, weaker=weaker)
+    assert limits_taken(host) == line
 
 
 def test_serve_refuses_limits_it_cannot_hold(state: list[str | Path]) -> None:

@@ -30,6 +30,15 @@ def shell(tmp_path: Path) -> Callable[[], AbstractContextManager[Typist]]:
     return lambda: at_terminal(tmp_path / "state", "shell", "--backend", BACKEND)
 
 
+def test_a_run_says_which_limits_it_took(run: Run) -> None:
+    with run("a.py", "print('out')") as t:
+        t.expect(r"^(\x1b\[2m)?limits: (cgroup|best-effort: [^\r\n]{10,})(\x1b\[0m)?\r\nout\r\n$")
+        assert t.status() == 0
+    with run("a.py", "print('out')", "--limits", "best-effort") as t:
+        t.expect(r"^(\x1b\[2m)?limits: best-effort(\x1b\[0m)?\r\nout\r\n$")
+        assert t.status() == 0
+
+
 def test_python_input(run: Run) -> None:
     with run("a.py", "name = input('Name: ')\nprint('Hello', name)\nraise SystemExit(3)") as t:
         t.expect("Name: $")
