@@ -67,7 +67,7 @@ def run(binaries: Path) -> Generator[Server]:
             process.wait(60)
 
 
-def _wait_until_ready(server: Server, process: subprocess.Popen[bytes]) -> None:
+def _wait_until_ready(server: Server, process: subprocess.Popen[Any]) -> None:
     deadline = time.monotonic() + READY_WITHIN
     while True:
         try:

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from runnerd.config import Config, Profile, default_state_dir, load, parse, parse_size
 from runnerd.errors import ConfigError
+from runnerd.server.auth import check_settings
+
+ROOT = Path(__file__).parents[1]
 
 MiB = 1024**2
 
@@ -146,7 +149,7 @@ def test_sizes(number: int, unit: tuple[str, int]) -> None:
 
 def documented() -> dict[str, list[list[str]]]:
     """docs/configuration.md: a section's title -> the cells of its table's rows, without the heading."""
-    text = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+    text = (ROOT / "docs/configuration.md").read_text()
     sections = {part.partition("\n")[0].strip("`[]"): part for part in text.split("\n## ")[1:]}
     rows = {title: re.findall(r"^\| `.*\|$", part, re.MULTILINE) for title, part in sections.items()}
     return {title: [[cell.strip(" `") for cell in row.strip("|").split("|")] for row in rows[title]] for title in rows}
@@ -198,7 +201,24 @@ def test_every_key_is_documented_with_its_default() -> None:
 
 
 def test_the_documents_example_is_right() -> None:
-    text = (Path(__file__).parents[1] / "docs/configuration.md").read_text()
+    text = (ROOT / "docs/configuration.md").read_text()
     example = re.search(r"```toml\n(.*?)```", text, re.DOTALL)
     assert example is not None
     assert parse(tomllib.loads(example[1])) != Config()
+
+
+def test_what_the_service_is_installed_with_is_right() -> None:
+    """Also the lines that an operator is to uncomment."""
+    text = (ROOT / "systemd/runnerd.toml").read_text()
+    uncommented = re.sub(r"^#(?=\[|\w+ = )", "", text, flags=re.MULTILINE)
+    assert uncommented != text
+    assert parse(tomllib.loads(text)).state_dir == parse(tomllib.loads(uncommented)).state_dir == "/var/lib/runnerd"
+
+
+def test_what_the_vagrantfile_writes_is_right() -> None:
+    """Its port comes in from outside the machine, and wants no key."""
+    written = re.search(r"printf '(.*\[auth\].*)' >/etc/runnerd/runnerd.toml", (ROOT / "Vagrantfile").read_text())
+    assert written is not None
+    config = parse(tomllib.loads(written[1].replace("\\n", "\n")))
+    check_settings(config.auth, "0.0.0.0:8080", loopback=False)
+    assert config.auth.mode == "open"

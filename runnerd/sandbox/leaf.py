@@ -166,7 +166,7 @@ class Leaf:
             log.error("a box is not held to its cores", extra={"leaf": self._name, "reason": problem.strerror})
 
     async def _until_refused(self) -> None:
-        """Wait until pids.events counts a fork that this leaf refused. An epoll of its own: trio waits for no POLLPRI."""
+        """Wait until pids.events counts a fork that this leaf refused. By an epoll: trio waits for no POLLPRI."""
         events = os.open("pids.events", os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         poll = select.epoll()
         try:

@@ -34,6 +34,14 @@ static long forked(unsigned long flags) {
     return pid;
 }
 
+/* A socket with a filter of its own. */
+static long filtered(int option) {
+    int fd = socket(AF_INET, SOCK_DGRAM, 0), yes = 1;
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &yes, sizeof yes))
+        return -2;
+    return setsockopt(fd, SOL_SOCKET, option, &program, sizeof program);
+}
+
 /* A mount namespace of its own, in which the program has every capability. */
 static int alone(void) { return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0; }
 
@@ -47,6 +55,8 @@ static long attempt(const char *name) {
     if (IS("tiocsti")) return syscall(SYS_ioctl, 0, (long)TIOCSTI, "x");
     if (IS("tiocsti-high")) return syscall(SYS_ioctl, 0, (long)TIOCSTI | 1L << 32, "x");
     if (IS("tioclinux")) return syscall(SYS_ioctl, 0, 0x541cL, "\3");
+    if (IS("socket-filter")) return filtered(SO_ATTACH_FILTER);
+    if (IS("socket-filter-reuseport")) return filtered(SO_ATTACH_REUSEPORT_CBPF);
     if (IS("unshare")) return unshare(CLONE_NEWUSER);
     if (IS("clone-newuser")) return forked(CLONE_NEWUSER);
     if (IS("clone-newtime")) return forked(0x80 /* CLONE_NEWTIME shares bits with the exit signal */);

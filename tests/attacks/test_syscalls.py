@@ -61,6 +61,8 @@ ATTACKS = [
     ("ioprio_set-user", "EPERM", {"0"}),
     ("own-filter-prctl", "EPERM", {"0"}),
     ("own-filter", "EPERM", {"0"}),
+    ("socket-filter", "EPERM", {"0"}),
+    ("socket-filter-reuseport", "EPERM", {"0"}),
     ("vmsplice", "ENOSYS", {"0"}),
     ("huge-pages", "EPERM", {"ENOMEM", "0"}),
 ]

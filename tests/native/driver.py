@@ -123,7 +123,8 @@ class Init:
         if not data:
             raise EOFError("init is gone")
         assert not flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC)
-        return Reply(*REPLY.unpack_from(data), data[REPLY.size :], list(fds))
+        op, tag, result, a = REPLY.unpack_from(data)
+        return Reply(op, tag, result, a, data[REPLY.size :], list(fds))
 
     def ask(self, op: int, payload: bytes = b"", args: Iterable[int] = (), fds: Sequence[int] = ()) -> Reply:
         """A request and its answer."""

@@ -11,6 +11,7 @@ from runnerd.sandbox import host
 
 def test_filters_are_kept_in_a_state_folder_of_ones_own(tmp_path: Path) -> None:
     cache = host._cache(tmp_path / "state")
+    assert cache is not None
     assert cache == tmp_path / "state/cache"
     assert stat.S_IMODE(cache.stat().st_mode) == 0o700
 

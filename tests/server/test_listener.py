@@ -201,7 +201,8 @@ async def test_what_a_connection_raises_stays_in_it() -> None:
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
     port = listeners[0].socket.getsockname()[1]
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(listener.accept, [each.socket._sock.dup() for each in listeners], nursery)
+        sockets: list[Any] = [each.socket for each in listeners]
+        nursery.start_soon(listener.accept, [each._sock.dup() for each in sockets], nursery)
         served = Served(port)
         assert await served.ask(GET + CLOSE) == b""
         refused(await served.ask(HANDSHAKE), 403, "forbidden")

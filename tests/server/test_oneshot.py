@@ -212,13 +212,14 @@ async def test_the_key_comes_by_header_or_in_the_body(tmp_path: Path) -> None:
             answer = await client.post(PATH, json=RUN, headers=headers)
             assert answer.headers["www-authenticate"] == "Bearer"
             check_error(answer, 401, "unauthorized")
-            for wrong in (
+            attempts: tuple[dict[str, Any], ...] = (
                 {"headers": {"Authorization": "Bearer wrong", **headers}, "json": RUN},
                 {"headers": {"Authorization": f"Basic {key}", **headers}, "json": RUN},
                 {"headers": {"X-API-Key": "wrong", **headers}, "json": RUN},
                 {"headers": headers, "json": {**RUN, "api_key": "wrong"}},
                 {"headers": headers, "json": RUN, "params": {"api_key": key}},
-            ):
+            )
+            for wrong in attempts:
                 check_error(await client.post(PATH, **wrong), 401, "unauthorized")
         assert not served.registry.started
         for right in (

@@ -469,7 +469,8 @@ async def _say_nothing(stream: trio.SocketStream) -> None:
 
 
 def previews(preview: Preview) -> Any:
-    return preview.served.daemon._previews
+    daemon: Any = preview.served.daemon
+    return daemon._previews
 
 
 async def test_how_many_at_a_time(tmp_path: Path) -> None:

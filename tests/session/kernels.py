@@ -29,9 +29,8 @@ class Client:
 
     async def begin(self, code: str | bytes, **fields: Any) -> tuple[Session, Watching]:
         source = code.encode() if isinstance(code, str) else code
-        run = Run(
-            fields.pop("language", self.language), {"": source} | fields.pop("files", {}), **{"mode": "split"} | fields
-        )
+        others: dict[str, Any] = {"mode": "split"} | fields
+        run = Run(others.pop("language", self.language), {"": source} | others.pop("files", {}), **others)
         session = await self.registry.start(run, kernels=self.kernels)
         return session, Watching(session.viewer())
 

@@ -293,6 +293,19 @@ async def test_a_run_that_fails_after_it_met_its_process_limit_says_so(world: Wo
     assert ("refused more than 64 processes" in last.message) == told
 
 
+async def test_a_bomb_that_another_limit_ends_says_so_too(world: World) -> None:
+    async def program(inside: Inside) -> Exit:
+        inside.box.short = True
+        inside.box.exceeded = Outcome.CPU
+        return Exit(None, signal.SIGKILL, 0.1, 2000)
+
+    async with serving(world, program) as (_, viewer):
+        last = await ended(viewer)
+    assert last.outcome is Outcome.CPU
+    assert "CPU" in last.message
+    assert "refused more than 64 processes" in last.message
+
+
 async def test_a_box_that_breaks(world: World) -> None:
     async def program(inside: Inside) -> None:
         inside.box.failure = BrokenBox("the box's init has ended")

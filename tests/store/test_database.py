@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import sqlalchemy
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from runnerd.errors import NotFound, OutOfCredits, SetupError, Unauthorized
 from runnerd.store import Rules
@@ -134,7 +134,7 @@ def test_threads_that_give_back_the_same_debit(store: Store) -> None:
 @pytest.mark.parametrize("change", ["UPDATE ledger SET amount = 1000000", "DELETE FROM ledger"])
 def test_the_ledger_is_only_added_to(store: Store, change: str) -> None:
     key = store.create_key(3)
-    with pytest.raises(sqlalchemy.exc.DBAPIError, match="the ledger is append-only"), engine_of(store).begin() as db:
+    with pytest.raises(DBAPIError, match="the ledger is append-only"), engine_of(store).begin() as db:
         db.exec_driver_sql(change)
     assert balanced(store, key.public_key) == 3
 

@@ -86,6 +86,19 @@ async def test_a_widget_within_its_limit_does_not(host: Host) -> None:
     assert (event.outcome, output) == (Outcome.EXITED, "done\n")
 
 
+async def test_what_all_boxes_together_may_have_is_no_boxs_own_limit(host: Host, tree: Tree) -> None:
+    """Linux before 6.11 counts a fork that is refused for the ceiling as refused by the leaf."""
+    most = tree.boxes / "pids.max"
+    before = most.read_text()
+    try:
+        most.write_text("20")
+        event, output = await ended(host, COUNT, "widget", "7")
+    finally:
+        most.write_text(before)
+    assert (event.outcome, event.code, event.message) == (Outcome.EXITED, 7, "")
+    assert output.endswith(f" {EAGAIN}\n")
+
+
 async def test_memory_is_told_to_the_client(host: Host) -> None:
     event, _ = await ended(host, "data = []\nwhile True: data.append(bytearray(1 << 20))", "widget")
     assert event.outcome is Outcome.MEMORY

@@ -47,6 +47,30 @@ def test_what_happens_is_told(running: None) -> None:
     service.until(lambda: service.show("StatusText") == "0 boxes, 1 served", "the status line")
 
 
+@pytest.mark.parametrize(
+    ("outcome", "code", "limits"),
+    [
+        ("wall", "while :; do echo here; sleep 0.1; done", {"wall": 1}),
+        ("idle", "sleep 1000", {"idle": 1}),
+        ("output", "yes", {"output": 10_000}),
+        ("cpu", ":(){ :|:& :; }; :", {"cpu": 1, "processes": 20}),
+    ],
+)
+def test_each_limit_is_told_as_the_outcome(running: None, outcome: str, code: str, limits: dict[str, int]) -> None:
+    """Those that are not the kernel's (tests/vm/boxes has these), and a bomb that two limits hold."""
+    end, _ = service.run("bash", code, limits=limits)
+    assert end["outcome"] == outcome
+    assert ("refused more than 20 processes" in end["message"]) == ("processes" in limits)
+
+
+def test_the_daemons_memory_is_protected_from_the_whole_host(running: None) -> None:
+    """A group's memory.min counts as far as those of all groups around it reach."""
+    folder = service.group() / "daemon"
+    while folder != Path("/sys/fs/cgroup"):
+        assert int((folder / "memory.min").read_text()) >= 64 << 20, folder
+        folder = folder.parent
+
+
 WAITS = "echo here; read line; echo got $line"
 
 
@@ -141,6 +165,25 @@ def test_a_stop_lets_sessions_end(running: None) -> None:
     service.until(lambda: service.show("ActiveState") == "inactive", "the stop")
     assert service.show("Result") == "success"
     assert service.processes() == set()
+
+
+def test_a_stop_that_drains_for_longer_than_systemd_waits(running: None) -> None:
+    """It asks for more time as long as sessions go on."""
+    service.drop_in("patience", "[Service]\nTimeoutStopSec=3s\n")
+    try:
+
+        async def through_the_stop(client: Client) -> dict[str, Any]:
+            await client.send("start", language="bash", code="echo here; sleep 8; echo done")
+            await client.says(b"here")
+            sh("systemctl stop --no-block runnerd.service")
+            return await client.event("exit")
+
+        end = service.talk(through_the_stop)
+        assert (end["outcome"], end["code"]) == ("exited", 0)
+        service.until(lambda: service.show("ActiveState") == "inactive", "the stop")
+        assert service.show("Result") == "success"
+    finally:
+        service.remove_drop_in("patience")
 
 
 def test_a_stop_ends_sessions_at_the_configured_time(configure: Configure, running: None) -> None:
