@@ -232,7 +232,8 @@ class Box:
         try:
             self.kill(await self._keeper.watch(self._up))
         except* OSError as group:
-            self._fail("watching its limits", group)
+            self.failure = self.failure or self._failed("watching its limits", group)
+            self.kill()
 
     async def reap(self) -> None:
         """Wait until nothing of the box is left: its builder, bubblewrap or nsjail, ends once it has reaped init, and
@@ -272,7 +273,7 @@ class Box:
                 self._init_pidfd = os.pidfd_open(reply.sender)
             except OSError as problem:  # it was killed since it said hello, or we are short of descriptors
                 reply.close()
-                raise self._fail("holding its init by a pidfd", problem) from None
+                raise self._failed("holding its init by a pidfd", problem) from None
             self.handles = Handles(*reply.fds, init=reply.sender)
             self._hello.set()
 
@@ -332,14 +333,12 @@ class Box:
         self.kill()
         return self.failure
 
-    def _fail(self, step: str, problem: OSError | BaseExceptionGroup[OSError]) -> BrokenBox:
-        """The host refuses what the box needs: it ends, and nothing else does."""
+    def _failed(self, step: str, problem: OSError | BaseExceptionGroup[OSError]) -> BrokenBox:
+        """The host refuses what the box needs: that ends the box, and nothing else."""
         while isinstance(problem, BaseExceptionGroup):
             problem = problem.exceptions[0]
         failure = BrokenBox(f"the box broke, {step}: {problem.strerror} (errno {problem.errno})")
         log.warning("a box broke", extra={"reason": failure.message})
-        self.failure = self.failure or failure
-        self.kill()
         return failure
 
     def _why_it_ended(self) -> BrokenBox:

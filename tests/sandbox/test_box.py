@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from runnerd.errors import BoxError, BrokenBox, InitRefused
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.keeper import End
 from runnerd.sandbox.spec import Exit, Launch, Limits, Outcome, Window
 
 from .running import ENV, finish, read_all, run
@@ -236,6 +237,17 @@ async def test_an_init_that_cannot_be_held_is_a_broken_box(
         await box.ended.wait()
     assert len(os.listdir("/proc/self/fd")) == before
     assert f"errno {number}" in str(caplog.records[-1].__dict__["reason"])
+
+
+async def test_an_init_that_a_limit_ended_at_its_hello_tells_which(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise ProcessLookupError(errno.ESRCH, "No such process")
+
+    monkeypatch.setattr("runnerd.sandbox.box.os.pidfd_open", refuse)
+    async with open_box(host, host.spec(Limits())) as box:
+        monkeypatch.setattr(box._keeper, "end", lambda: End(Outcome.MEMORY))
+        await box.ended.wait()
+        assert box.exceeded is Outcome.MEMORY
 
 
 @pytest.mark.parametrize("grouped", [False, True])
