@@ -85,7 +85,8 @@ class Drain:
 
 class _Stream:
     """One program of a connection. Until its session exists, commands wait in `early`; errors about single commands
-    wait in `refused` until `started` was told, before which an error means that there is no program; then it is None.
+    of a session wait in `refused` until `started` was told, without which an error means that there is no program; then
+    it is None.
     """
 
     def __init__(self, number: int) -> None:
@@ -223,7 +224,7 @@ class Conversation:
     async def _refuse(self, stream: _Stream, problem: Exception) -> None:
         """Tell what came of one command; its program goes on. Of the errors that must wait, the first LATE are told."""
         failed = Failed(stream.number, told(problem))
-        if stream.refused is None:
+        if stream.refused is None or stream.session is None:
             await self._outbox.tell_aside(failed, self._nursery)
         elif len(stream.refused) < LATE:
             stream.refused.append(failed)

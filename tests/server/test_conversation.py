@@ -279,11 +279,10 @@ async def test_too_much_early_input_is_refused() -> None:
     async with talking() as talk:
         talk.registry.may_start = trio.Event()
         talk.transport.ask(START, Input(1, b"x" * EARLY_INPUT), Input(1, b"y"))
-        await trio.testing.wait_all_tasks_blocked()
-        talk.registry.may_start.set()
-        await talk.transport.started()
         event = await talk.transport.failed()
         assert (event.stream, event.error.code, event.over) == (1, "too_large", False)
+        talk.registry.may_start.set()
+        await talk.transport.started()
         await trio.testing.wait_all_tasks_blocked()
         assert talk.session.input == b"x" * EARLY_INPUT
 
