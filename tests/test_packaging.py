@@ -43,3 +43,11 @@ def test_the_wheel_is_whole_and_works(tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True, env=env, cwd=tmp_path)
     assert str(site) in ran.stdout, ran.stderr
     assert "ok" in ran.stdout.split(), ran.stdout + ran.stderr
+
+
+def test_setting_up_again_changes_nothing_and_says_nothing() -> None:
+    stamps = ROOT / ".venv/stamps"
+    before = {path.name: path.stat().st_mtime_ns for path in stamps.iterdir()}
+    done = subprocess.run([ROOT / "scripts/setup", "--tests"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert {path.name: path.stat().st_mtime_ns for path in stamps.iterdir()} == before

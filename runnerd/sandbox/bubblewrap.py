@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 
-from runnerd.sandbox.recipe import BOX_UID, INIT, RECIPE, Recipe
+from runnerd.sandbox.recipe import BOX_UID, DEVPTS, INIT, RECIPE, Recipe
 from runnerd.sandbox.spec import BoxSpec
 
 
@@ -14,13 +14,18 @@ def arguments(spec: BoxSpec, etc: str, tools: str) -> list[str]:
 
     Every mount a program can write has a size. Order matters: /dev is a tmpfs that bubblewrap leaves writable and as
     large as half the host's memory, so it is made read-only once /dev/shm, with a size of its own, lies on it.
+
+    bubblewrap takes no options for devpts, so init gives it some, with the two capabilities that this takes. To be able
+    to, it starts as root of the box's user namespace and itself makes the one in which programs run and nobody is root:
+    bubblewrap would have made that before it starts init. See native/devpts.c.
     """
     limits = spec.limits
     owned_work = not spec.work.startswith("/tmp/")
     arguments = [
         *("--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup"),
-        *("--die-with-parent", "--as-pid-1", "--cap-drop", "ALL"),
-        *("--uid", str(BOX_UID), "--gid", str(BOX_UID), "--hostname", spec.hostname),
+        *("--die-with-parent", "--as-pid-1"),
+        *("--cap-drop", "ALL", "--cap-add", "CAP_SYS_ADMIN", "--cap-add", "CAP_SETFCAP"),
+        *("--uid", "0", "--gid", "0", "--hostname", spec.hostname),
         *("--ro-bind", "/usr", "/usr"),
         *_usr_links(),
         *("--ro-bind", etc, "/etc", "--ro-bind", tools, "/opt/runnerd"),
@@ -36,7 +41,7 @@ def arguments(spec: BoxSpec, etc: str, tools: str) -> list[str]:
         arguments += _tmpfs(spec.work, limits.work, "0700")
     arguments += _tmpfs("/tmp", limits.tmp, "1777")
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
-    arguments += ["--chdir", "/", "--", INIT, spec.work]
+    arguments += ["--chdir", "/", "--", INIT, DEVPTS, str(BOX_UID), spec.work]
     return arguments
 
 

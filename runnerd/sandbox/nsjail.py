@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from runnerd.errors import SetupError
-from runnerd.sandbox.recipe import BOX_UID, INIT, RECIPE, Recipe
+from runnerd.sandbox.recipe import BOX_UID, DEVPTS, INIT, RECIPE, Recipe
 from runnerd.sandbox.spec import BoxSpec
 
 Configuration = dict[str, Any]
@@ -92,7 +92,7 @@ def _dev() -> Iterable[dict[str, Any]]:
             "nosuid": True,
             "noexec": True,
         }
-    options = "newinstance,ptmxmode=0666,mode=620"
+    options = f"newinstance,{DEVPTS}"
     yield {"dst": "/dev/pts", "fstype": "devpts", "options": options, "rw": True, "nosuid": True, "noexec": True}
     yield _link("pts/ptmx", "/dev/ptmx")
     yield _link("/proc/self/fd", "/dev/fd")

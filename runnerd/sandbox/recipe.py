@@ -8,6 +8,13 @@ INIT = "/opt/runnerd/init"
 BOX_UID = 1000
 """The user `runner` in every box, whatever uid stands behind it on the host."""
 
+TERMINALS = 64
+"""Open ones, at most, in a box. The kernel counts those of all boxes together (kernel.pty.max: 4096, with 1024 kept for
+the host), so one box without a maximum of its own could take them all. This is enough for each of its processes."""
+
+DEVPTS = f"ptmxmode=0666,mode=620,max={TERMINALS}"
+"""The options of a box's /dev/pts."""
+
 RECIPE = 4
 """The descriptor that the program reads `Recipe.read` from."""
 

@@ -6,20 +6,25 @@ from typing import Any, Literal
 
 from runnerd.sandbox import bubblewrap, nsjail
 from runnerd.sandbox.host import Host
-from runnerd.sandbox.recipe import Recipe
+from runnerd.sandbox.recipe import DEVPTS, TERMINALS, Recipe
 from runnerd.sandbox.spec import BoxSpec
 
-Layer = Literal["read-only root", "own network", "own /proc"]
+Layer = Literal["read-only root", "own network", "own /proc", "own maximum of terminals"]
+
+BOUNDLESS = DEVPTS.removesuffix(f",max={TERMINALS}")
+assert BOUNDLESS != DEVPTS
 
 
 def without(host: Host, spec: BoxSpec, layer: Layer) -> Recipe:
-    """The recipe of this box with exactly that layer taken out. The host's /proc is read-only where it is shown."""
+    """The recipe of this box with exactly that layer taken out. The host's /proc/sys is read-only where it is shown."""
     if host.backend == "bubblewrap":
         words = bubblewrap.arguments(spec, host.etc, host.tools)
         out, instead = {
             "read-only root": (("--remount-ro", "/"), ()),
             "own network": (("--unshare-net",), ()),
-            "own /proc": (("--proc", "/proc"), ("--ro-bind", "/proc", "/proc")),
+            # Init says in its /proc/self as whom programs run, so not all of it can be read-only.
+            "own /proc": (("--proc", "/proc"), ("--bind", "/proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")),
+            "own maximum of terminals": ((DEVPTS,), (BOUNDLESS,)),
         }[layer]
         return bubblewrap.recipe(_replaced(words, out, instead))
     configuration = nsjail.configuration(spec, host.etc, host.tools)
@@ -30,6 +35,9 @@ def without(host: Host, spec: BoxSpec, layer: Layer) -> Recipe:
     elif layer == "own network":
         assert configuration["clone_newnet"] is True
         configuration["clone_newnet"] = False
+    elif layer == "own maximum of terminals":
+        assert mounts["/dev/pts"]["options"] == f"newinstance,{DEVPTS}"
+        mounts["/dev/pts"]["options"] = f"newinstance,{BOUNDLESS}"
     else:
         assert mounts["/proc"]["fstype"] == "proc"
         mounts["/proc"].update(src="/proc", fstype="", is_bind=True, rw=False)

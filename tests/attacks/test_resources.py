@@ -17,10 +17,11 @@ from msgspec.structs import replace
 from runnerd.sandbox import seccomp
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
+from runnerd.sandbox.recipe import TERMINALS
 from runnerd.sandbox.spec import BoxSpec, Launch, Limits, Outcome
 from tests.sandbox.running import ENV, finish, run
 
-from .layers import showing
+from .layers import showing, without
 
 pytestmark = pytest.mark.attack
 
@@ -227,6 +228,27 @@ async def test_sparse_files_have_a_limit(host: Host) -> None:
     code = "import os\ntry: os.truncate(open('x', 'w').name, 1 << 40)\nexcept OSError as e: print(e.errno)"
     assert (await run(host, "python3", "-c", code)).stdout == f"{errno.EFBIG}\n"
     assert (await run(host, "python3", "-c", code, spec=host.spec(Limits(shm=1 << 41)))).stdout == ""
+
+
+OPEN_TERMINALS = """
+import os
+kept = []
+try:
+    while len(kept) < 100:
+        kept.append(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY))
+    print(0, len(kept))
+except OSError as problem:
+    print(problem.errno, len(kept))
+"""
+
+
+async def test_terminals_of_all_boxes_stay_for_all(host: Host) -> None:
+    """A box's devpts has a maximum of its own; the control, without it, stops long before the host's are used up."""
+    spec = host.spec(Limits())
+    attempt = ("python3", "-c", OPEN_TERMINALS)
+    assert (await run(host, *attempt, spec=spec)).stdout == f"{errno.ENOSPC} {TERMINALS}\n"
+    boundless = without(host, spec, "own maximum of terminals")
+    assert (await run(host, *attempt, spec=spec, recipe=boundless)).stdout == "0 100\n"
 
 
 DEEP = "import os, sys\nos.chdir(sys.argv[1])\nfor n in range(3000):\n  os.mkdir('d')\n  os.chdir('d')\nprint('deep')"

@@ -92,6 +92,22 @@ def test_a_work_tree_that_cannot_be_made_is_told_with_its_step(binary: Path) -> 
     assert process.stderr == "init: mkdir /proc/nowhere: No such file or directory\n"
 
 
+def refused(binary: Path, *capabilities: str) -> str:
+    """What init says that is to limit the box's terminals and has only these capabilities in its namespace."""
+    box = ("bwrap", "--unshare-all", "--as-pid-1", "--uid", "0", "--gid", "0", "--cap-drop", "ALL", *capabilities)
+    mounts = ("--proc", "/proc", "--dev", "/dev", "--ro-bind", binary, "/init")
+    process = subprocess.run([*box, *mounts, "--", "/init", "max=1", "1000", "/tmp"], capture_output=True, text=True)
+    assert process.returncode == 1
+    return process.stderr
+
+
+def test_each_step_that_limits_the_terminals_must_succeed(binary: Path) -> None:
+    mount, root = ("--cap-add", "CAP_SYS_ADMIN"), ("--cap-add", "CAP_SETFCAP")
+    assert refused(binary) == "init: mount /dev/pts: Operation not permitted\n"
+    assert refused(binary, *mount) == "init: write /proc/self/uid_map: Operation not permitted\n"
+    assert refused(binary, *mount, *root).startswith("init: descriptor 3: ")  # the next step, as init WORK
+
+
 def test_the_box_ends_with_the_socket(binary: Path, tmp_path: Path) -> None:
     init = Init(binary)
     marker = f"98765.{os.getpid()}"

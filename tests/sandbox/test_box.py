@@ -14,6 +14,7 @@ from runnerd.errors import BoxError, BrokenBox, InitRefused
 from runnerd.sandbox.box import open_box
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.keeper import End
+from runnerd.sandbox.recipe import TERMINALS
 from runnerd.sandbox.spec import Exit, Launch, Limits, Outcome, Window
 
 from .running import ENV, finish, read_all, run
@@ -60,12 +61,28 @@ async def test_only_three_descriptors(host: Host) -> None:
     assert ran.stdout == "['0', '1', '2', '3']\n"  # 3 is the folder that is being listed
 
 
-async def test_layers_are_on(host: Host) -> None:
-    ran = await run(host, "cat", "/proc/self/status")
+@pytest.mark.parametrize("process", ["self", "1"])
+async def test_layers_are_on(host: Host, process: str) -> None:
+    ran = await run(host, "cat", f"/proc/{process}/status")
     lines = dict(line.split(":\t") for line in ran.stdout.splitlines() if ":\t" in line)
     assert (lines["Seccomp"], lines["Seccomp_filters"], lines["NoNewPrivs"]) == ("2", "2", "1")
-    assert lines["CapBnd"] == lines["CapEff"] == "0" * 16
-    assert lines["Uid"].split() == ["1000"] * 4
+    assert {lines[f"Cap{name}"] for name in ("Bnd", "Eff", "Prm", "Inh", "Amb")} == {"0" * 16}
+    assert lines["Uid"].split() == lines["Gid"].split() == ["1000"] * 4
+
+
+async def test_nobody_is_root(host: Host) -> None:
+    """Not even by name: the user namespace of programs has one user."""
+    maps = (await run(host, "cat", "/proc/self/uid_map", "/proc/self/gid_map")).stdout.splitlines()
+    assert [line.split()[::2] for line in maps] == [["1000", "1"]] * 2
+    ran = await run(host, "stat", "-c", "%u %a", "/proc/1/oom_score_adj")
+    assert ran.stdout == "65534 644\n"  # init is not dumpable, so its files are a root's that this namespace has not
+
+
+async def test_terminals_have_their_options(host: Host) -> None:
+    ran = await run(host, "grep", " /dev/pts ", "/proc/self/mountinfo")
+    before, _, after = ran.stdout.partition(" - ")
+    assert {"rw", "nosuid", "noexec"} <= set(before.split()[5].split(","))
+    assert {"mode=620", "ptmxmode=666", f"max={TERMINALS}"} <= set(after.split()[2].split(","))
 
 
 async def test_python_compiles_nothing_of_its_own_at_its_start(host: Host) -> None:

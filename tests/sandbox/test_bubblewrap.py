@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from runnerd.sandbox.bubblewrap import arguments
+from runnerd.sandbox.recipe import DEVPTS
 from runnerd.sandbox.spec import Bind, BoxSpec, Limits
 
 WIDGET = BoxSpec(work="/tmp/work")
@@ -34,7 +35,7 @@ def test_read_only_comes_last() -> None:
 def test_widget_writes_only_in_tmp() -> None:
     words = arguments(WIDGET, "/e", "/t")
     assert [words[i + 1] for i, word in enumerate(words) if word == "--tmpfs"] == ["/tmp"]
-    assert words[-2:] == ["/opt/runnerd/init", "/tmp/work"]
+    assert words[-4:] == ["/opt/runnerd/init", DEVPTS, "1000", "/tmp/work"]
 
 
 def test_binds_are_read_only() -> None:

@@ -15,6 +15,13 @@
 int answer(const struct init_request *head, int result, uint32_t a, const void *payload, size_t size, const int *fds,
            size_t count);
 
+/* init.c: pass a result on, or end with words about errno: a box that cannot be set up whole is not set up at all. */
+int need(int result, const char *step, const char *path);
+
+/* devpts.c: as root of the box's user namespace, with CAP_SYS_ADMIN and CAP_SETFCAP there, give /dev/pts these options and
+ * become user and group `id`, with no capabilities, in a user namespace below it. */
+void limit_terminals(const char *options, const char *id);
+
 /* security.c */
 int landlock_abi(void);     /* 0 = this kernel has none */
 int restrict_writing(const struct request *request);

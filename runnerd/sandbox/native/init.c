@@ -1,6 +1,6 @@
 /* init: PID 1 of every box. Its protocol is init.h; it allocates no memory after its start.
  *
- * Sources: init.c parse.c files.c leader.c security.c dial.c
+ * Sources: init.c parse.c files.c leader.c security.c dial.c devpts.c
  * Build:   musl-gcc -std=c11 -D_GNU_SOURCE -Os -static -no-pie -Wall -Wextra -Wshadow -Wconversion -Werror
  *          -fstack-protector-strong -ffunction-sections -fdata-sections -Wl,--gc-sections -Wl,-z,noexecstack -s
  *          -isystem INCLUDE, a folder with links to the kernel's headers: linux, asm-generic and asm
@@ -46,8 +46,7 @@ static void complain(const char *text) {
     (void)!write(STDERR_FILENO, text, strlen(text));
 }
 
-/* Pass a result on, or end: a box that cannot be set up whole is not set up at all. */
-static int need(int result, const char *step, const char *path) {
+int need(int result, const char *step, const char *path) {
     if (result >= 0)
         return result;
     const char *const words[] = {"init: ", step, " ", path, ": ", strerror(errno), "\n"};
@@ -347,8 +346,13 @@ static void set_up(const char *work) {
 }
 
 int main(int argc, char **argv) {
+    if (argc == 4) {
+        limit_terminals(argv[1], argv[2]);
+        argv[2] = argv[0]; /* anew: the kernel goes by the namespace in which a program was started */
+        need(execv(argv[0], argv + 2), "execve", argv[0]);
+    }
     if (argc != 2)
-        errno = EINVAL, need(-1, "usage: init", "WORK");
+        errno = EINVAL, need(-1, "usage: init", "[DEVPTS ID] WORK");
     set_up(argv[1]);
     struct pollfd events[] = {{INIT_SOCKET, POLLIN, 0}, {child_signals, POLLIN, 0}};
     for (bool more = false;;) {

@@ -3,7 +3,9 @@
  * One SOCK_SEQPACKET socket, descriptor 3 when init starts, carries it: one message is one packet of at most
  * INIT_MESSAGE_MAX bytes. Integers are native-endian, strings end with a NUL byte. init is started as
  *
- *     init WORK           WORK: absolute path of the work tree, made if it is missing
+ *     init WORK                WORK: absolute path of the work tree, made if it is missing
+ *     init DEVPTS ID WORK      as root of the box's user namespace: first gives /dev/pts the options DEVPTS, becomes user
+ *                              and group ID without capabilities, and starts anew as `init WORK` (devpts.c)
  *
  * Requests (daemon -> init) are a `struct init_request` and a payload. Every request but FILTER, LANDLOCK and RELEASE
  * that succeed is answered by one reply with the same op and tag (LIST by several). The daemon may send many requests without waiting;
