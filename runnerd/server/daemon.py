@@ -82,11 +82,15 @@ def run_daemon(config: Config, limits: LimitsWish, read: ReadConfig) -> None:
     Raises SetupError or ConfigError for what keeps the daemon from starting.
     """
     begun = time.monotonic()
-    where = address.parse(config.listen)
-    prepare_process()
-    if sockets := activation.inherited():
-        where = _activated(where, sockets)
+    where, sockets = address.parse(config.listen), activation.inherited()
+    passed = [activation.address_of(each) for each in sockets]
+    # Of several passed sockets, one that others than this machine can reach.
+    where, wanted = min(passed, key=lambda place: place.loopback, default=where), where
     check_settings(config.auth, str(where), loopback=where.loopback)
+    prepare_process()
+    if passed and wanted not in passed:
+        shown = " ".join(map(str, passed))
+        log.warning("the service manager holds the port: `listen` is not used", extra={"listen": wanted, "port": shown})
     with ExitStack() as stack:
         if not sockets:
             sockets = address.listen(where)
@@ -95,15 +99,6 @@ def run_daemon(config: Config, limits: LimitsWish, read: ReadConfig) -> None:
         host = stack.enter_context(open_host(config, limits=limits, state_dir=config.state))
         daemon = Daemon(config, host, toolchains.load(), stack, loopback=where.loopback, read=read)
         trio.run(daemon.run, where, sockets, begun)
-
-
-def _activated(wanted: address.Address, sockets: list[socket.socket]) -> address.Address:
-    """Where the passed sockets listen: of several, one that others than this machine can reach."""
-    places = [activation.address_of(each) for each in sockets]
-    if wanted not in places:
-        shown = " ".join(map(str, places))
-        log.warning("the service manager holds the port: `listen` is not used", extra={"listen": wanted, "port": shown})
-    return min(places, key=lambda place: place.loopback)
 
 
 def prepare_process() -> None:
