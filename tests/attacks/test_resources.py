@@ -189,7 +189,7 @@ async def test_bombs_do_not_spread(host: Host, spec: BoxSpec, name: str) -> None
 async def test_bombs_spread_without_the_limit(host: Host, spec: BoxSpec, name: str) -> None:
     """The control: the same bombs pass that number where the limit is out of their reach."""
     with trio.fail_after(30):
-        async with open_box(host, replace(spec, limits=Limits(processes=200, memory=1 << 40, cpu=0))) as box:
+        async with open_box(host, replace(spec, limits=Limits(processes=2 * TASKS, memory=1 << 40, cpu=0))) as box:
             await box.start(Launch(FORKS[name], ENV, "pipes"))
             while box.used().tasks <= TASKS + GRACE:
                 await trio.sleep(0.001)

@@ -1,13 +1,18 @@
 """The terminal of a space in a real box."""
 
+from contextlib import suppress
+from pathlib import Path
+
 import pytest
 import trio
 
 from runnerd.errors import BadRequest, Forbidden, NotFound
+from runnerd.sandbox import procfs
 from runnerd.sandbox.host import Host
 from runnerd.sandbox.spec import Outcome
 from runnerd.session.members import Left, Over
 from runnerd.session.output import Chunk
+from runnerd.session.space import Space
 from runnerd.session.viewer import Ended, StateChange
 
 from .spaces import Inside, opened
@@ -73,16 +78,34 @@ async def test_keys(host: Host, key: bytes, outcome: Outcome, name: str | None) 
         assert await ada.out("echo next") == "next\n"
 
 
+def shown(space: Space) -> str:
+    """The processes of a space: what their signals, groups and states are."""
+    box = space._box
+    assert box is not None
+    handles = box.handles
+    assert handles is not None
+    said: list[str] = []
+    for pid in procfs.processes(handles.proc):
+        with suppress(OSError):
+            folder = Path(f"/proc/self/fd/{handles.proc}/{pid}")
+            lines = (folder / "status").read_text().splitlines()
+            said.append((folder / "stat").read_text())
+            said += [line for line in lines if line.startswith(("Sig", "ShdPnd"))]
+    return "\n".join(said)
+
+
+FOREGROUND = "import signal, time; signal.signal(2, signal.SIG_DFL); print('up', flush=True); time.sleep(100)"
+
+
 async def test_interrupts_go_to_the_foreground(host: Host) -> None:
     async with opened(host) as space:
         ada = Inside(space)
-        seen = await ada.start("trap 'echo caught' INT; echo up; sleep 100; echo after")
+        seen = await ada.start(f"trap 'echo caught' INT; python3 -c \"{FOREGROUND}\"; echo after")
         await seen.until_output(b"up")
-        while space.run is not None:  # it may not have begun to sleep
-            await space.press(ada.member, b"\x03")
-            await trio.sleep(0.05)
-        await seen.until(Ended)
-        assert set(seen.stdout.split()) == {b"up", b"caught", b"after"}
+        await space.press(ada.member, b"\x03")
+        with trio.move_on_after(20):
+            await seen.until(Ended)
+        assert seen.stdout.split() == [b"up", b"caught", b"after"], shown(space)
 
 
 async def test_a_stopped_program_can_be_killed(host: Host) -> None:
