@@ -47,19 +47,25 @@ def test_what_happens_is_told(running: None) -> None:
     service.until(lambda: service.show("StatusText") == "0 boxes, 1 served", "the status line")
 
 
+BOMB = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass"
+
+
 @pytest.mark.parametrize(
-    ("outcome", "code", "limits"),
+    ("outcome", "language", "code", "limits"),
     [
-        ("wall", "while :; do echo here; sleep 0.1; done", {"wall": 1}),
-        ("idle", "sleep 1000", {"idle": 1}),
-        ("output", "yes", {"output": 10_000}),
-        ("cpu", ":(){ :|:& :; }; :", {"cpu": 1, "processes": 20}),
+        ("wall", "bash", "while :; do echo here; sleep 0.1; done", {"wall": 1}),
+        ("idle", "bash", "sleep 1000", {"idle": 1}),
+        ("output", "bash", "yes", {"output": 10_000}),
+        ("cpu", "python", BOMB, {"cpu": 1, "processes": 20}),
     ],
+    ids=["wall", "idle", "output", "cpu of a bomb"],
 )
-def test_each_limit_is_told_as_the_outcome(running: None, outcome: str, code: str, limits: dict[str, int]) -> None:
+def test_each_limit_is_told_as_the_outcome(
+    running: None, outcome: str, language: str, code: str, limits: dict[str, int]
+) -> None:
     """Those that are not the kernel's (tests/vm/boxes has these), and a bomb that two limits hold."""
-    end, _ = service.run("bash", code, limits=limits)
-    assert end["outcome"] == outcome
+    end, _ = service.run(language, code, limits=limits)
+    assert end["outcome"] == outcome, end
     assert ("refused more than 20 processes" in end["message"]) == ("processes" in limits)
 
 
