@@ -29,6 +29,7 @@ _TICK = 0.05
 _PATIENCE = 10.0
 """Seconds in which a leaf whose tasks were killed must become empty."""
 _RETRY = 0.001
+_NEAR = 0.9
 
 
 def settings(spec: BoxSpec, disks: tuple[str, ...]) -> dict[str, list[str]]:
@@ -107,10 +108,10 @@ class Leaf:
         return self._keyed("pids.events").get("max", 0) > 0 and not self._ceiling_met()
 
     def _ceiling_met(self) -> bool:
-        """Whether all boxes together have as many processes as they may: before Linux 6.11 a fork that is refused for
-        that counts as refused by the leaf."""
+        """Whether all boxes together have about as many processes as they may: before Linux 6.11 a fork that is refused
+        for that counts as refused by the leaf, and some may have ended since."""
         most = cgroupfs.size(read(self._parent, "pids.max") or "max")
-        return most is not None and int(read(self._parent, "pids.current") or 0) >= most
+        return most is not None and int(read(self._parent, "pids.current") or 0) >= most * _NEAR
 
     def kill(self) -> None:
         with suppress(OSError):
