@@ -38,7 +38,9 @@ from runnerd.sandbox.spec import Window
 from runnerd.server import logs
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
+from runnerd.server.drain import Drain
 from runnerd.server.outbox import LATE, Outbox, Transport
+from runnerd.server.program_stream import ProgramStream, StreamCommand
 from runnerd.server.translate import event_of, run_of
 from runnerd.server.trouble import told
 from runnerd.server.visit import Visit, attached
@@ -72,38 +74,6 @@ much without reading would wait for us as we for it."""
 REMEMBERED = 1024
 """Ended streams whose late commands are ignored: the client could not know yet."""
 
-StreamCommand = Input | CloseInput | Resize | Signal | Kill
-
-
-class Drain:
-    """Tells every conversation that the daemon stops. `seconds` is what running programs are given."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.begun = trio.Event()
-
-
-class _Stream:
-    """One program of a connection. Until its session exists, commands wait in `early`; errors about single commands
-    of a session wait in `refused` until `started` was told, without which an error means that there is no program; then
-    it is None.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.session: Session | Seat | None = None
-        self.viewer: Viewer | None = None
-        self.early: list[StreamCommand] = []
-        self.early_bytes = 0
-        self.refused: list[Failed] | None = []
-        self.signals = 0
-        self.scope = trio.CancelScope()
-
-    def begin(self) -> list[Failed]:
-        """The errors that have waited; from now on none does."""
-        refused, self.refused = self.refused or [], None
-        return refused
-
 
 class Conversation:
     """One client at `address`. `key` is what came with the request's head, None when there was none; `attach` is a
@@ -133,7 +103,7 @@ class Conversation:
         self._kernels = Kernels()
         self._attach = attach
         self._once = once
-        self._streams: dict[int, _Stream] = {}
+        self._streams: dict[int, ProgramStream] = {}
         self._ended: deque[int] = deque(maxlen=REMEMBERED)
 
     async def run(self) -> None:
@@ -221,7 +191,7 @@ class Conversation:
                 failed = Failed(getattr(command, "stream", None), told(problem), over=True)
                 await self._outbox.tell_aside(failed, self._nursery)
 
-    async def _refuse(self, stream: _Stream, problem: Exception) -> None:
+    async def _refuse(self, stream: ProgramStream, problem: Exception) -> None:
         """Tell what came of one command; its program goes on. Of the errors that must wait, the first LATE are told."""
         failed = Failed(stream.number, told(problem))
         if stream.refused is None or stream.session is None:
@@ -229,13 +199,13 @@ class Conversation:
         elif len(stream.refused) < LATE:
             stream.refused.append(failed)
 
-    def _admit(self, number: int, most: int) -> _Stream:
+    def _admit(self, number: int, most: int) -> ProgramStream:
         """A new stream, of at most so many."""
         if number in self._streams:
             raise BadRequest(f"stream {number} has a program already", hint="choose another number")
         if len(self._streams) >= most:
             raise Busy(f"this connection may run {most} at a time", retry_after=1, hint="end one first")
-        stream = self._streams[number] = _Stream(number)
+        stream = self._streams[number] = ProgramStream(number)
         return stream
 
     async def _pass_on(self, command: StreamCommand) -> None:
@@ -255,7 +225,7 @@ class Conversation:
                 raise TooLarge("too much input for a program that has not started yet")
             stream.early.append(command)
 
-    async def _carry_out(self, stream: _Stream, session: "Session | Seat", command: StreamCommand) -> None:
+    async def _carry_out(self, stream: ProgramStream, session: "Session | Seat", command: StreamCommand) -> None:
         match command:
             case Input(_, data):
                 await self._type(stream, session, data)
@@ -271,7 +241,7 @@ class Conversation:
             case Kill():
                 session.kill()
 
-    async def _type(self, stream: _Stream, session: "Session | Seat", data: bytes) -> None:
+    async def _type(self, stream: ProgramStream, session: "Session | Seat", data: bytes) -> None:
         """Give input, and send what the terminal has echoed by then from here: waking the stream's task costs more.
 
         Not while a send is under way, which may be stuck: the reader must stay free for the next command.
@@ -291,7 +261,7 @@ class Conversation:
             await self._tell(stream, event)
         viewer.wake()
 
-    async def _signal(self, stream: _Stream, session: "Session | Seat", name: str) -> None:
+    async def _signal(self, stream: ProgramStream, session: "Session | Seat", name: str) -> None:
         """In a task of its own: it waits for the program to run, and for the box to answer."""
         try:
             await session.signal(name)
@@ -300,7 +270,7 @@ class Conversation:
         finally:
             stream.signals -= 1
 
-    async def _program(self, stream: _Stream, start: Start) -> None:
+    async def _program(self, stream: ProgramStream, start: Start) -> None:
         session: Session | None = None
         try:
             with stream.scope:
@@ -340,12 +310,12 @@ class Conversation:
         except RunnerdError as problem:
             await self._send_away(problem)
             return False
-        stream = self._streams[attach.stream] = _Stream(attach.stream)
+        stream = self._streams[attach.stream] = ProgramStream(attach.stream)
         stream.session, stream.viewer, stream.refused = session, session.viewer(attach.offset), None
         self._nursery.start_soon(self._watch, stream, stream.viewer)
         return True
 
-    async def _watch(self, stream: _Stream, viewer: Viewer) -> None:
+    async def _watch(self, stream: ProgramStream, viewer: Viewer) -> None:
         try:
             await self._follow(stream, viewer)
         finally:
@@ -361,7 +331,7 @@ class Conversation:
             raise
         self._nursery.start_soon(self._show_terminal, stream, seat)
 
-    async def _show_terminal(self, stream: _Stream, seat: Seat) -> None:
+    async def _show_terminal(self, stream: ProgramStream, seat: Seat) -> None:
         try:
             await self._outbox.tell(attached(stream.number, seat), *stream.begin())
             stream.viewer = seat.viewer
@@ -381,11 +351,11 @@ class Conversation:
         elif number not in self._ended:
             raise NotFound(f"stream {number} shows no terminal", hint="a program ends by kill")
 
-    async def _tell(self, stream: _Stream, *events: Happened) -> None:
+    async def _tell(self, stream: ProgramStream, *events: Happened) -> None:
         refused = stream.begin() if isinstance(events[0], Began) else ()
         await self._outbox.tell(*[event_of(stream.number, event) for event in events], *refused)
 
-    async def _tell_end(self, stream: _Stream, *events: Event) -> None:
+    async def _tell_end(self, stream: ProgramStream, *events: Event) -> None:
         """The last events of a stream. Its number is free before, since a client may use it again as soon as it hears
         of its end; whoever tells this ends the conversation, if that is all it was about."""
         self._forget(stream)
@@ -393,12 +363,12 @@ class Conversation:
         if self._once:
             self._nursery.cancel_scope.cancel()
 
-    def _forget(self, stream: _Stream) -> None:
+    def _forget(self, stream: ProgramStream) -> None:
         if self._streams.get(stream.number) is stream:
             del self._streams[stream.number]
             self._ended.append(stream.number)
 
-    async def _follow(self, stream: _Stream, viewer: Viewer) -> None:
+    async def _follow(self, stream: ProgramStream, viewer: Viewer) -> None:
         """Tell everything up to the end, unless `_type` came first with it."""
         try:
             while True:

@@ -11,8 +11,9 @@ from runnerd.protocols import Adapter, Attach, documents, sessions, spaces, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
-from runnerd.server.conversation import Conversation, Drain
+from runnerd.server.conversation import Conversation
 from runnerd.server.documents import DocumentConversation
+from runnerd.server.drain import Drain
 from runnerd.server.head import Head
 from runnerd.server.http import asked_of, head_of
 from runnerd.server.listener import ServeWebSocket

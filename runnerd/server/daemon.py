@@ -32,8 +32,8 @@ from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
 from runnerd.server.asgi import HttpServer
 from runnerd.server.auth import Client, Doorkeeper, check_settings
-from runnerd.server.conversation import Drain
 from runnerd.server.conversations import Conversations
+from runnerd.server.drain import Drain
 from runnerd.server.forwarded import Proxies
 from runnerd.server.http import Site, asked_of, head_of, make_app
 from runnerd.server.listener import Listener, Settings

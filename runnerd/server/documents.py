@@ -8,7 +8,7 @@ from runnerd.errors import RunnerdError
 from runnerd.protocols import Frame
 from runnerd.protocols import documents as wire
 from runnerd.server.admission import Admission
-from runnerd.server.conversation import Transport
+from runnerd.server.outbox import Transport
 from runnerd.server.trouble import told
 from runnerd.session.editors import Changed, Editor, News, Shown
 from runnerd.session.space import Space

@@ -21,7 +21,7 @@ from runnerd.sandbox.wire import Entry
 from runnerd.server import logs
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Client, Doorkeeper
-from runnerd.server.conversation import Drain
+from runnerd.server.drain import Drain
 from runnerd.server.outbox import Transport
 from runnerd.server.preview import Previews
 from runnerd.server.translate import event_of

@@ -38,7 +38,8 @@ from runnerd.protocols import (
 from runnerd.sandbox.spec import Outcome, Window
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
-from runnerd.server.conversation import EARLY_INPUT, SIGNALS, Conversation, Drain
+from runnerd.server.conversation import EARLY_INPUT, SIGNALS, Conversation
+from runnerd.server.drain import Drain
 from runnerd.server.outbox import LATE
 from runnerd.server.revocations import INTERVAL
 from runnerd.server.translate import run_of

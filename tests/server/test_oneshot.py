@@ -22,7 +22,8 @@ from runnerd.protocols.execute import Collector, StreamAdapter
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.admission import Admission
 from runnerd.server.auth import Doorkeeper
-from runnerd.server.conversation import Conversation, Drain
+from runnerd.server.conversation import Conversation
+from runnerd.server.drain import Drain
 from runnerd.server.http import Site, make_app
 from runnerd.server.oneshot import HEARTBEAT
 from runnerd.server.origin import Gate
