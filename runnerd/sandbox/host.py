@@ -245,10 +245,24 @@ def _make_etc(etc: Path) -> None:
         source, target = Path("/etc") / name, etc / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():
-            # With their times: else Python would compile its sitecustomize at each start.
-            shutil.copytree(source, target, symlinks=True)
+            _copy_tree(str(source), str(target))
         elif source.exists():
             shutil.copy(source, target)
+
+
+def _copy_tree(source: str, target: str) -> None:
+    """Files with their times, else Python would compile its sitecustomize at each start; links without any, and none
+    to manuals. shutil.copytree takes eight times as long, a tenth of a daemon's start, as alternatives are hundreds."""
+    os.mkdir(target)
+    for entry in os.scandir(source):
+        copy = f"{target}/{entry.name}"
+        if entry.is_symlink():
+            if not entry.name.endswith(".gz"):
+                os.symlink(os.readlink(entry.path), copy)
+        elif entry.is_dir():
+            _copy_tree(entry.path, copy)
+        else:
+            shutil.copy2(entry.path, copy)
 
 
 def _make_tools(tools: Path) -> None:

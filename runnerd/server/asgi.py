@@ -1,7 +1,6 @@
 """Serves HTTP on an accepted stream by Hypercorn, which knows nothing of the listener and is kept from doing more."""
 
 import logging
-from collections.abc import Callable
 from typing import Any, cast
 
 import h11
@@ -15,15 +14,11 @@ from hypercorn.typing import ASGIFramework, ConnectionState, LifespanState
 from hypercorn.utils import parse_socket_addr  # pyright: ignore[reportUnknownVariableType]
 from starlette.types import ASGIApp
 
-from runnerd.server.head import Head, HeadTooLarge, from_request
+from runnerd.server.head import Claims, Head, HeadTooLarge, from_request
 from runnerd.server.stream import ConnectionStream
 
 KEEP_ALIVE = 75.0
 """Seconds that an idle connection stays, or takes for its next head: longer than reverse proxies reuse theirs."""
-
-
-Claims = Callable[[Head], bool]
-"""Whether a request is another's to serve."""
 
 
 class _Upgrade(Exception):

@@ -4,22 +4,20 @@ import time
 from collections.abc import Callable
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
-
 from runnerd.errors import BadRequest
 from runnerd.protocols import Adapter, Attach, documents, sessions, spaces, ws
 from runnerd.protocols.terminal import PATH, SUBPROTOCOL, TerminalAdapter
 from runnerd.server.admission import Admission
+from runnerd.server.asked import Asked
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import Conversation
 from runnerd.server.documents import DocumentConversation
 from runnerd.server.drain import Drain
 from runnerd.server.head import Head
-from runnerd.server.http import asked_of, head_of
 from runnerd.server.listener import ServeWebSocket
-from runnerd.server.oneshot import Converse
 from runnerd.server.outbox import Transport
 from runnerd.server.preview import Previews
+from runnerd.server.site import Converse
 from runnerd.server.spaces import SpaceConversation
 from runnerd.server.stream import ConnectionStream
 from runnerd.server.websocket import Keepalive, WebSocketTransport, serve_websocket
@@ -49,12 +47,12 @@ class Conversations:
             f"{documents.PATH}**": self._document,
         }
 
-    def once(self, request: Request) -> Converse:
+    def once(self, head: Head, asked: Asked) -> Converse:
         """For one run, whose client sends nothing after it."""
-        key, address = self._doorkeeper.key_in(head_of(request.scope)), asked_of(request).address
+        key = self._doorkeeper.key_in(head)
 
         async def converse(transport: Transport, adapter: Adapter) -> None:
-            await self._conversation(transport, adapter, address, key, once=True).run()
+            await self._conversation(transport, adapter, asked.address, key, once=True).run()
 
         return converse
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import prctl
 import trio
-from starlette.requests import Request
 
 from runnerd import toolchains
 from runnerd.config import Config
@@ -30,16 +29,18 @@ from runnerd.sandbox.pressure import Pressure, sources
 from runnerd.server import activation, address, admin, assets, logs, orphans, overview
 from runnerd.server.accounts import Accounts
 from runnerd.server.admission import Admission
-from runnerd.server.asgi import HttpServer
+from runnerd.server.asked import Asked
 from runnerd.server.auth import Client, Doorkeeper, check_settings
 from runnerd.server.conversations import Conversations
 from runnerd.server.drain import Drain
 from runnerd.server.forwarded import Proxies
-from runnerd.server.http import Site, asked_of, head_of, make_app
+from runnerd.server.head import Head
+from runnerd.server.lazy import LazyHttp
 from runnerd.server.listener import Listener, Settings
 from runnerd.server.notify import feed_watchdog, notify, reloading, show_status, stopping
 from runnerd.server.origin import Gate
 from runnerd.server.preview import Previews
+from runnerd.server.site import Site
 from runnerd.server.translate import run_of
 from runnerd.server.websocket import Keepalive
 from runnerd.session.registry import Registry
@@ -167,8 +168,8 @@ class Daemon:
                 self._conversations = Conversations(
                     self._admission, self._doorkeeper, self._drain, self._keepalive, self._previews
                 )
-                self._http = HttpServer(
-                    make_app(self._site()), head_size=self._config.http.head_size, elsewhere=self._previews.claims
+                self._http = LazyHttp(
+                    self._site(), head_size=self._config.http.head_size, elsewhere=self._previews.claims
                 )
                 self._listener = Listener(
                     self._settings(),
@@ -247,7 +248,7 @@ class Daemon:
         self._doorkeeper.adopt(self._config.auth)
         self._registry.adopt(self._config)
         self._admission.adopt(self._config)
-        self._http.adopt(make_app(self._site()), head_size=self._config.http.head_size)
+        self._http.adopt(self._site(), head_size=self._config.http.head_size)
         self._previews.adopt(self._config.preview, self._gate, self._proxies)
         self._listener.adopt(self._settings(), self._gate, self._proxies)
         log.info("the configuration was read again")
@@ -281,10 +282,10 @@ class Daemon:
         http = self._config.http
         return Keepalive(http.ping_interval, http.pong_deadline, http.message_size)
 
-    async def _create_session(self, request: Request, start: Start) -> str:
-        key = self._doorkeeper.key_in(head_of(request.scope))
+    async def _create_session(self, head: Head, asked: Asked, start: Start) -> str:
+        key = self._doorkeeper.key_in(head)
         known = None if key is None else await self._doorkeeper.check(key)
-        client = Client(known, asked_of(request).address)
+        client = Client(known, asked.address)
         session = await self._admission.start(client, run_of(start), profile=start.profile, stay=STAY)
         return session.id
 

@@ -2,12 +2,12 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import h11
 import msgspec
 
-from runnerd.errors import BadRequest, TooLarge
+from runnerd.errors import BadRequest, RunnerdError, TooLarge
 
 
 class HeadTooLarge(TooLarge):
@@ -17,6 +17,12 @@ class HeadTooLarge(TooLarge):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"the request's headers are longer than {limit} bytes")
+
+
+class MethodNotAllowed(RunnerdError):
+    """The path exists, and not with this method."""
+
+    code, status = "method_not_allowed", 405
 
 
 class UpgradeRequired(BadRequest):
@@ -83,6 +89,10 @@ class Head(msgspec.Struct, frozen=True):
         lines = [f"{self.method} {self.target} HTTP/{self.version}"]
         lines += [f"{name}: {value}" for name, value in self.headers]
         return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+Claims = Callable[[Head], bool]
+"""Whether a request is another's to serve."""
 
 
 def from_request(request: h11.Request) -> Head:

@@ -1,8 +1,7 @@
 """Everything that is not a WebSocket: the REST routes, the page, and headers that every answer carries."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import trio
@@ -15,20 +14,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from runnerd.errors import Busy, NotFound, RunnerdError, TooLarge
-from runnerd.protocols import Start, sessions, spaces, ws
+from runnerd.protocols import sessions, spaces, ws
 from runnerd.protocols.fields import Fields
 from runnerd.protocols.terminal import PATH
-from runnerd.sandbox.spec import LimitsMode
 from runnerd.server import archives, cors, logs, oneshot, openapi
 from runnerd.server.asked import Asked, identify
 from runnerd.server.assets import Asset
-from runnerd.server.forwarded import Proxies
-from runnerd.server.head import Head, UpgradeRequired
-from runnerd.server.metrics import Metric, render
-from runnerd.server.oneshot import Converse
-from runnerd.server.origin import Gate
+from runnerd.server.head import Head, MethodNotAllowed, UpgradeRequired
+from runnerd.server.metrics import render
+from runnerd.server.site import Site
 from runnerd.server.trouble import PROBLEM, body, extra_headers, told
-from runnerd.session.space import Space
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -44,54 +39,10 @@ ALWAYS = {
 NO_PAGE = "The page was not built: run scripts/setup. The API is at /api/v1/openapi.json.\n"
 
 
-class MethodNotAllowed(RunnerdError):
-    """The path exists, and not with this method."""
-
-    code, status = "method_not_allowed", 405
-
-
 class BodyTimeout(RunnerdError):
     """The client did not finish its request's body in time."""
 
     code, status = "body_timeout", 408
-
-
-class Language(msgspec.Struct, frozen=True):
-    """One toolchain as clients see it; `missing` lists what the host lacks for it."""
-
-    id: str
-    name: str
-    aliases: tuple[str, ...]
-    source: str
-    sample: dict[str, str]
-    available: bool
-    missing: list[dict[str, str]]
-
-
-class Site(msgspec.Struct, frozen=True):
-    """What the routes show and do. The callables are asked at each request.
-
-    `full` raises Busy when no run could start now; `draining` says whether the daemon stops; `converse` gives what
-    carries one run over a request, `create_session` makes one of protocol 003 and tells its id, `find_space` gives the
-    one that a join key opens, or raises NotFound. `body_size` is the largest body of a request, in bytes,
-    `body_timeout` the seconds it may take to arrive (0: any number): but for archives, which have rules of their own.
-    """
-
-    gate: Gate
-    assets: dict[str, Asset]
-    limits: LimitsMode
-    languages: Callable[[], list[Language]]
-    metrics: Callable[[], Iterable[Metric]]
-    full: Callable[[], None]
-    draining: Callable[[], bool]
-    converse: Callable[[Request], Converse]
-    create_session: Callable[[Request, Start], Awaitable[str]]
-    kill_session: Callable[[str], None]
-    find_space: Callable[[str], Space]
-    auth: Literal["keys", "open"] = "keys"
-    body_size: int = 16 * 1024**2
-    body_timeout: float = 60.0
-    proxies: Proxies = msgspec.field(default_factory=lambda: Proxies(()))
 
 
 def make_app(site: Site) -> ASGIApp:
@@ -129,11 +80,13 @@ def routes(site: Site) -> list[Route]:
         raise UpgradeRequired("this is a WebSocket's address", hint="connect by WebSocket, see docs/protocol.md")
 
     async def run(request: Request) -> Response:
-        return await oneshot.execute(request, await request.body(), site.converse(request))
+        return await oneshot.execute(
+            request, await request.body(), site.converse(head_of(request.scope), asked_of(request))
+        )
 
     async def create_session(request: Request) -> Response:
         start = sessions.start_of(Fields.decode(await request.body()))
-        return _json({"sessionId": await site.create_session(request, start)})
+        return _json({"sessionId": await site.create_session(head_of(request.scope), asked_of(request), start)})
 
     async def delete_session(request: Request) -> Response:
         site.kill_session(request.path_params["id"])

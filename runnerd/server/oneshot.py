@@ -10,15 +10,12 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from runnerd.errors import RunnerdError
-from runnerd.protocols import Adapter, Frame
+from runnerd.protocols import Frame
 from runnerd.protocols.execute import Collector, StreamAdapter, error_frame
-from runnerd.server.outbox import Transport
+from runnerd.server.site import Converse
 
 HEARTBEAT = 15.0
 """Seconds of silence after which an event stream says a comment, so that no proxy thinks it dead."""
-
-Converse = Callable[[Transport, Adapter], Awaitable[None]]
-"""Runs a conversation about one program to its end."""
 
 
 class _Exchange:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from runnerd.server.http import Language
 from runnerd.server.listener import Listener
 from runnerd.server.metrics import Metric
+from runnerd.server.site import Language
 from runnerd.session.registry import Status
 from runnerd.session.space import Space
 from runnerd.toolchains import Toolchains

@@ -14,8 +14,7 @@ from runnerd.server import preview_address as address
 from runnerd.server import preview_headers as headers
 from runnerd.server.cors import is_preflight
 from runnerd.server.forwarded import Proxies
-from runnerd.server.head import Head
-from runnerd.server.http import MethodNotAllowed
+from runnerd.server.head import Head, MethodNotAllowed
 from runnerd.server.origin import Gate
 from runnerd.server.preview_address import Place
 from runnerd.server.relay import GatewayTimeout, Relay

@@ -11,9 +11,10 @@ import pytest
 from runnerd.errors import Busy, NotFound
 from runnerd.server import assets
 from runnerd.server.forwarded import Proxies
-from runnerd.server.http import Language, Site, _Guard, make_app
+from runnerd.server.http import _Guard, make_app
 from runnerd.server.metrics import Metric
 from runnerd.server.origin import Gate
+from runnerd.server.site import Language, Site
 
 PYTHON = Language("python", "Python", ("py",), "main.py", {"code": "print()", "input": "x\n"}, True, [])
 JAVA = Language(

@@ -13,7 +13,6 @@ import pytest
 import trio
 import trio.testing
 from server_fakes import FakeRegistry, FakeSession, FakeStore, Served, accounts_of, serve, until
-from starlette.requests import Request
 
 from runnerd.config import Auth, Config
 from runnerd.errors import Busy, OutOfCredits
@@ -21,13 +20,16 @@ from runnerd.protocols import Adapter
 from runnerd.protocols.execute import Collector, StreamAdapter
 from runnerd.sandbox.spec import Outcome
 from runnerd.server.admission import Admission
+from runnerd.server.asked import Asked
 from runnerd.server.auth import Doorkeeper
 from runnerd.server.conversation import Conversation
 from runnerd.server.drain import Drain
-from runnerd.server.http import Site, make_app
+from runnerd.server.head import Head
+from runnerd.server.http import make_app
 from runnerd.server.oneshot import HEARTBEAT
 from runnerd.server.origin import Gate
 from runnerd.server.outbox import Transport
+from runnerd.server.site import Site
 from runnerd.store.database import open_store
 from runnerd.toolchains import Toolchains
 
@@ -331,7 +333,7 @@ async def streaming(body: bytes = json.dumps(RUN).encode()) -> AsyncIterator[tup
         doorkeeper = Doorkeeper(accounts, config.auth)
         admission = Admission(registry, Toolchains({}, {}), doorkeeper, accounts, config, nursery)
 
-        def converse(request: Request) -> Callable[[Transport, Adapter], Awaitable[None]]:
+        def converse(head: Head, asked: Asked) -> Callable[[Transport, Adapter], Awaitable[None]]:
             async def run(transport: Transport, adapter: Adapter) -> None:
                 drain = Drain(1)
                 await Conversation(transport, adapter, admission, doorkeeper, drain, "unix", None, None, True).run()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import struct
 import subprocess
 import time
@@ -15,6 +16,7 @@ import websockets
 from websockets.typing import Subprotocol
 
 REPO, WHEELS = Path("/job/repo"), Path("/job/wheels")
+ADDRESS = ("127.0.0.1", 8080)
 URL = "http://127.0.0.1:8080"
 DROP_INS = Path("/run/systemd/system/runnerd.service.d")
 CONFIG = Path("/etc/runnerd/runnerd.toml")
@@ -125,6 +127,15 @@ def answers() -> bool:
         return bool(get("/healthz"))
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
+
+
+def listens() -> bool:
+    """Unlike `answers` this does not take the daemon's time."""
+    try:
+        socket.create_connection(ADDRESS, PATIENCE).close()
+    except ConnectionError:
+        return False
+    return True
 
 
 class Client:

@@ -103,7 +103,7 @@ def test_a_killed_daemon_is_replaced_and_leaves_nothing(running: None, capsys: p
     assert len(old) >= 5  # the daemon, bubblewrap, init, a leader, programs
     assert old_mounts
     assert old_leaves
-    service.until(service.answers, "a new daemon")
+    service.until(service.listens, "a new daemon")
     end, output = service.run("bash", "echo again")
     took = time.monotonic() - killed
     assert (end["outcome"], output) == ("exited", "again\n")
