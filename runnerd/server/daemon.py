@@ -189,6 +189,7 @@ class Daemon:
                     nursery.start_soon(self._accept, accepting, sockets, connections)
                     await nursery.start(self._reload_when_told)
                     self._say_ready(where, begun)
+                    nursery.start_soon(self._http.load_soon)
                     if not self._doorkeeper.open:
                         nursery.start_soon(self._look_at_store)
                     received = await anext(signals)

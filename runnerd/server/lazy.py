@@ -1,5 +1,5 @@
-"""HTTP that is loaded when its first request comes: runs over WebSockets need none of it, and without it a daemon is
-back for them a quarter sooner."""
+"""HTTP that is loaded after the daemon's start: runs over WebSockets need none of it, and without it a daemon is back
+for them a quarter sooner."""
 
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from runnerd.server.asgi import HttpServer
+
+SOON = 5.0
+"""Seconds after the start until it is loaded though nobody asked: no page should wait for it, nor an upgrade under the
+running daemon change what is loaded."""
 
 
 class LazyHttp:
@@ -35,8 +39,13 @@ class LazyHttp:
             await self._server.terminate()
 
     async def serve(self, stream: ConnectionStream) -> Head | None:
-        """As HttpServer.serve; the first connection waits until there is one, and no others but of HTTP with it."""
+        """As HttpServer.serve, once it is loaded."""
         return await (self._server or await self._load()).serve(stream)
+
+    async def load_soon(self) -> None:
+        """Load it when who came first is served."""
+        await trio.sleep(SOON)
+        await self._load()
 
     async def _load(self) -> "HttpServer":
         async with self._loading:

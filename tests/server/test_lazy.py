@@ -4,9 +4,10 @@ import httpx
 import pytest
 import trio
 from test_http import full, site
+from trio.testing import MockClock
 
 from runnerd.server.asgi import HttpServer
-from runnerd.server.lazy import LazyHttp
+from runnerd.server.lazy import SOON, LazyHttp
 from runnerd.server.stream import ConnectionStream
 
 READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -66,6 +67,16 @@ async def test_a_site_is_adopted_before_it_is_loaded_and_after(made: list[HttpSe
     http.adopt(site(), head_size=16384)
     assert await ask(http) == httpx.codes.OK
     assert len(made) == 1
+
+
+async def test_it_is_loaded_soon_though_nobody_asks(made: list[HttpServer], autojump_clock: MockClock) -> None:
+    http = LazyHttp(site(), head_size=16384, elsewhere=lambda head: False)
+    begun = trio.current_time()
+    await http.load_soon()
+    assert trio.current_time() - begun >= SOON
+    (loaded,) = made
+    await http.load_soon()
+    assert made == [loaded]
 
 
 async def test_a_daemon_that_stops_before_any_request_loads_nothing(made: list[HttpServer]) -> None:
