@@ -89,8 +89,9 @@ def test_a_killed_daemon_is_replaced_and_leaves_nothing(running: None, capsys: p
         old.update(service.processes())
         old_mounts.update(service.box_mounts())
         old_leaves.update(service.leaves())
+        pid = int(service.show("MainPID"))
         killed = time.monotonic()
-        os.kill(int(service.show("MainPID")), signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
         with pytest.raises(websockets.ConnectionClosed):
             while True:
                 await client.next()
