@@ -92,6 +92,13 @@ async def test_python_compiles_nothing_of_its_own_at_its_start(host: Host) -> No
     assert not re.findall(r"^# code object from .*\.py'?$", ran.stderr, re.MULTILINE)
 
 
+async def test_alternatives_lead_to_programs_and_not_to_manuals(host: Host) -> None:
+    links = {path.name for path in Path("/etc/alternatives").iterdir()}
+    ran = await run(host, "ls", "-A", "/etc/alternatives")
+    assert set(ran.stdout.split()) == {name for name in links if not name.endswith(".gz")}
+    assert (await run(host, "awk", "BEGIN { print 6 * 7 }")).stdout == "42\n"
+
+
 async def test_environment_is_what_was_given(host: Host) -> None:
     ran = await run(host, "env")
     assert sorted(ran.stdout.splitlines()) == sorted(f"{name}={value}" for name, value in ENV.items())

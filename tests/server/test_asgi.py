@@ -5,9 +5,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from test_stream import pair
 
 from runnerd.server.asgi import HttpServer
-from runnerd.server.stream import ConnectionStream
 
 HEAD = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -18,12 +18,7 @@ async def hello(request: Request) -> PlainTextResponse:
 
 async def answer(server: HttpServer) -> bytes:
     """Of a connection whose first head was read already, up to its end."""
-    with trio.socket.socket() as listener:
-        await listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        client = await trio.open_tcp_stream(*listener.getsockname())
-        accepted, _ = await listener.accept()
-    stream = ConnectionStream(trio.SocketStream(accepted), send_deadline=5)
+    stream, client = pair()
     stream.replay(HEAD)
     data = bytearray()
     async with client, trio.open_nursery() as nursery:

@@ -1,33 +1,29 @@
-"""HTTP that is loaded when it is first asked for."""
+"""HTTP that is loaded after the daemon's start."""
+
+from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from server_fakes import read_all, serve, until
 from test_http import full, site
+from test_stream import pair
 from trio.testing import MockClock
 
 from runnerd.server.asgi import HttpServer
 from runnerd.server.lazy import SOON, LazyHttp
-from runnerd.server.stream import ConnectionStream
 
 READY = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 async def ask(http: LazyHttp) -> int:
     """The status of an answer over a connection of its own."""
-    with trio.socket.socket() as listener:
-        await listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        client = await trio.open_tcp_stream(*listener.getsockname())
-        accepted, _ = await listener.accept()
-    data = b""
+    stream, client = pair()
     async with client, trio.open_nursery() as nursery:
-        nursery.start_soon(http.serve, ConnectionStream(trio.SocketStream(accepted), send_deadline=5))
+        nursery.start_soon(http.serve, stream)
         await client.send_all(READY)
         with trio.fail_after(5):
-            async for part in client:
-                data += part
-    return int(data.split()[1])
+            return int((await read_all(client)).split()[1])
 
 
 @pytest.fixture
@@ -69,14 +65,18 @@ async def test_a_site_is_adopted_before_it_is_loaded_and_after(made: list[HttpSe
     assert len(made) == 1
 
 
-async def test_it_is_loaded_soon_though_nobody_asks(made: list[HttpServer], autojump_clock: MockClock) -> None:
-    http = LazyHttp(site(), head_size=16384, elsewhere=lambda head: False)
-    begun = trio.current_time()
-    await http.load_soon()
-    assert trio.current_time() - begun >= SOON
-    (loaded,) = made
-    await http.load_soon()
-    assert made == [loaded]
+async def test_a_daemon_loads_it_soon_though_nobody_asks(
+    made: list[HttpServer], autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    autojump_clock.autojump_threshold = 0.1
+    async with serve(tmp_path) as served, served.terminal() as client:
+        await client.start()
+        await trio.sleep(SOON - 1)
+        assert not made
+        await trio.sleep(2)
+        await until(lambda: bool(made))
+        assert (await served.ask(READY)).startswith(b"HTTP/1.1 200")
+        assert len(made) == 1
 
 
 async def test_a_daemon_that_stops_before_any_request_loads_nothing(made: list[HttpServer]) -> None:

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 REPO, WHEELS = Path("/job/repo"), Path("/job/wheels")
 ADDRESS = ("127.0.0.1", 8080)
-URL = "http://127.0.0.1:8080"
+URL = f"http://{ADDRESS[0]}:{ADDRESS[1]}"
 DROP_INS = Path("/run/systemd/system/runnerd.service.d")
 CONFIG = Path("/etc/runnerd/runnerd.toml")
 PATIENCE = 120.0
